@@ -1,2 +1,4 @@
-//! Placeholder.
+//! Empty so far; ARCHITECTURE.md says what belongs here.
+#![forbid(unsafe_code)]
+
 fn main() {}

@@ -1,1 +1,28 @@
-//! Placeholder until its first commit.
+//! Waypost's wire and log format: topics and patterns, batches, limits and error codes.
+//!
+//! Everything here is pure: no IO, no clock, no randomness, nothing asynchronous. A client in
+//! another language can be written from `docs/protocol.md` alone.
+#![forbid(unsafe_code)]
+
+mod batch;
+mod error;
+mod hash;
+mod ids;
+mod limits;
+mod topic;
+
+pub use batch::{
+    Batch, BatchBuilder, BatchError, Column, CreatedColumn, HeaderError, Headers, HeadersBuilder,
+    KeyColumn, LAYOUT_VERSION, MessageView,
+};
+pub use error::ErrorCode;
+pub use hash::key_hash;
+pub use ids::{ConnectionId, Epoch, Offset, ProducerId, Sequence, SubscriptionId};
+pub use limits::{
+    Limits, LimitsError, MAX_BATCH_MESSAGES, MAX_FRAME_BYTES, MAX_HEADERS, MAX_MESSAGE_BYTES,
+    MAX_TOPIC_BYTES, MAX_TOPIC_LEVELS,
+};
+pub use topic::{Pattern, PatternError, PatternLevel, Topic, TopicError, check_topic};
+
+/// The application protocol that both sides name in the TLS handshake.
+pub const ALPN: &[u8] = b"waypost/1";

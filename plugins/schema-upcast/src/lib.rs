@@ -1,1 +1,2 @@
-//! Placeholder until its first commit.
+//! Empty so far; ARCHITECTURE.md says what belongs here.
+#![forbid(unsafe_code)]
