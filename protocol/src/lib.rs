@@ -1,21 +1,32 @@
-//! Waypost's wire and log format: topics and patterns, batches, limits and error codes.
+//! Waypost's wire and log format: topics and patterns, batches, frames, limits and error codes.
 //!
 //! Everything here is pure: no IO, no clock, no randomness, nothing asynchronous. A client in
 //! another language can be written from `docs/protocol.md` alone.
 #![forbid(unsafe_code)]
 
 mod batch;
+pub mod dead_letter;
+#[cfg(feature = "frames")]
+mod envelope;
 mod error;
+#[cfg(feature = "frames")]
+pub mod frame;
 mod hash;
 mod ids;
 mod limits;
+#[cfg(feature = "frames")]
+mod proto;
 mod topic;
 
 pub use batch::{
     Batch, BatchBuilder, BatchError, Column, CreatedColumn, HeaderError, Headers, HeadersBuilder,
     KeyColumn, LAYOUT_VERSION, MessageView,
 };
+#[cfg(feature = "frames")]
+pub use envelope::{Envelope, EnvelopeError, Producer, StageRun};
 pub use error::ErrorCode;
+#[cfg(feature = "frames")]
+pub use frame::{Frame, FrameDecoder, FrameError, PREFIX_BYTES, Prefix};
 pub use hash::key_hash;
 pub use ids::{ConnectionId, Epoch, Offset, ProducerId, Sequence, SubscriptionId};
 pub use limits::{

@@ -1,0 +1,115 @@
+//! Frames through the codec, whole and in pieces, good and bad.
+
+use bytes::{Bytes, BytesMut};
+use proptest::prelude::*;
+
+use super::*;
+use crate::MAX_FRAME_BYTES;
+
+fn frames() -> Vec<Frame> {
+    let batch = Bytes::from_static(b"not decoded here");
+    vec![
+        Frame::Hello(Hello { versions: vec![1], client_name: "test".into(), ..Hello::default() }),
+        Frame::Welcome(Welcome { version: 1, connection_id: 7, ..Welcome::default() }),
+        Frame::Publish(Publish { first_sequence: 64, count: 64 }, batch.clone()),
+        Frame::PublishResult(PublishResult {
+            first_sequence: 64,
+            count: 64,
+            outcome: Some(Outcome::Committed(Committed { unrouted: true, ..Default::default() })),
+        }),
+        Frame::Subscribe(Subscribe {
+            pattern: "a.>".into(),
+            credit_messages: 1,
+            credit_bytes: 1 << 21,
+        }),
+        Frame::Subscribed(Subscribed { subscription_id: 3 }),
+        Frame::Deliver(Deliver { envelope: Bytes::from_static(b"e"), envelope_crc32c: 1 }, batch),
+        Frame::Credit(Credit { messages: 1, bytes: 2 }),
+        Frame::Unsubscribe(Unsubscribe {}),
+        Frame::Ping(Ping { nonce: 1 }),
+        Frame::Pong(Pong { nonce: 1 }),
+        Frame::GoingAway(GoingAway { reason: "restart".into(), deadline_ms: 5 }),
+        Frame::error(ErrorCode::SlowConsumer, "took nothing"),
+    ]
+}
+
+fn encoded(frames: &[Frame]) -> BytesMut {
+    let mut bytes = BytesMut::new();
+    for frame in frames {
+        frame.encode(&mut bytes);
+    }
+    bytes
+}
+
+fn decode_in_pieces(bytes: &[u8], piece: usize) -> Result<Vec<Frame>, FrameError> {
+    let mut decoder = FrameDecoder::new(MAX_FRAME_BYTES);
+    let mut found = Vec::new();
+    for chunk in bytes.chunks(piece.max(1)) {
+        decoder.push(chunk);
+        while let Some(frame) = decoder.poll()? {
+            found.push(frame);
+        }
+    }
+    Ok(found)
+}
+
+#[test]
+fn every_kind_comes_back_whole_however_it_is_cut() {
+    let bytes = encoded(&frames());
+    for piece in [1, 2, 7, 8, 9, 100, bytes.len()] {
+        assert_eq!(decode_in_pieces(&bytes, piece), Ok(frames()));
+    }
+}
+
+fn check_refused(prefix: [u8; 8], expected: FrameError) {
+    let mut decoder = FrameDecoder::new(1000);
+    decoder.push(&prefix);
+    assert_eq!(decoder.poll(), Err(expected.clone()));
+    decoder.push(&encoded(&frames()));
+    assert_eq!(decoder.poll(), Err(expected), "the framing is lost for good");
+}
+
+#[test]
+fn a_bad_prefix_is_refused_before_its_body_arrives() {
+    check_refused([0, 0, 0, 0, 1, 9, 0, 0], FrameError::Reserved(9));
+    check_refused([0, 0, 0, 0, 0, 0, 0, 0], FrameError::UnknownKind(0));
+    check_refused([0, 0, 0, 0, 14, 0, 0, 0], FrameError::UnknownKind(14));
+    check_refused([233, 3, 0, 0, 1, 0, 0, 0], FrameError::TooLarge { bytes: 1001, limit: 1000 });
+    check_refused([1, 0, 0, 0, 1, 0, 2, 0], FrameError::ControlBeyondBody { control: 2, body: 1 });
+}
+
+#[test]
+fn data_belongs_to_publish_and_deliver_alone() {
+    check_refused([0, 0, 0, 0, 3, 0, 0, 0], FrameError::Data { kind: 3, bytes: 0 });
+    let mut decoder = FrameDecoder::new(1000);
+    decoder.push(&[1, 0, 0, 0, 10, 0, 0, 0, 42]);
+    assert_eq!(decoder.poll(), Err(FrameError::Data { kind: 10, bytes: 1 }));
+}
+
+#[test]
+fn a_control_part_that_is_no_protobuf_is_named() {
+    let mut decoder = FrameDecoder::new(1000);
+    decoder.push(&[1, 0, 0, 0, 10, 0, 1, 0, 0xff]);
+    let error = decoder.poll().expect_err("a lone continuation byte is no field");
+    assert_eq!(error.code(), ErrorCode::BadControl);
+}
+
+#[test]
+fn a_peer_without_limits_accepts_ours() {
+    assert_eq!(negotiate(Limits::default(), None), Ok(Limits::default()));
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_make_the_decoder_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), piece in 1..50_usize) {
+        let _ = decode_in_pieces(&bytes, piece);
+    }
+
+    #[test]
+    fn no_changed_byte_makes_the_decoder_panic(at in any::<prop::sample::Index>(), value in any::<u8>()) {
+        let mut bytes = encoded(&frames());
+        let at = at.index(bytes.len());
+        bytes[at] = value;
+        let _ = decode_in_pieces(&bytes, 16);
+    }
+}
