@@ -3,9 +3,16 @@
 #![forbid(unsafe_code)]
 
 mod credit;
+mod dead_letter;
 mod lane;
+mod route;
 mod table;
 
 pub use credit::{Credit, CreditExceeded};
+pub use dead_letter::{DeadLetterError, DeadLetters, Failure};
 pub use lane::lane_of;
+pub use route::{
+    BatchPolicy, Destination, NameError, PluginName, RouteDefinition, RouteName, RouteSetError,
+    StageDefinition, StageName, check_routes,
+};
 pub use table::{EntryId, RouteTable};

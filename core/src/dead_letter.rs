@@ -1,0 +1,206 @@
+//! Dead letters: a message that the router gave up on, kept whole, with the reason.
+
+use waypost_protocol::{
+    Batch, BatchBuilder, BatchError, ErrorCode, HeaderError, HeadersBuilder, Limits, MessageView,
+    dead_letter as header,
+};
+
+use crate::{RouteName, StageName};
+
+/// Why a message is a dead letter, and where that was found.
+#[derive(Debug, Clone)]
+pub struct Failure {
+    /// The reason.
+    pub code: ErrorCode,
+    /// The reason in words.
+    pub error: String,
+    /// The stage, unless the route failed after its last one.
+    pub stage: Option<StageName>,
+    /// SHA-256 of the stage's artefact in hexadecimal.
+    pub plugin_digest: Option<String>,
+    /// How often the message was tried, at least once.
+    pub attempts: u32,
+    /// When it failed first, in milliseconds since the Unix epoch.
+    pub first_failure_ms: u64,
+    /// When it failed last.
+    pub last_failure_ms: u64,
+}
+
+/// What keeps a message from becoming a dead letter.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DeadLetterError {
+    /// One of the headers that say why does not encode.
+    #[error("a dead letter's header does not encode: {0}")]
+    Header(#[from] HeaderError),
+    /// The batch of dead letters is full, or the letter is too large.
+    #[error("a dead letter does not fit its batch: {0}")]
+    Batch(#[from] BatchError),
+}
+
+/// Collects the dead letters of one route into batches.
+#[derive(Debug)]
+pub struct DeadLetters {
+    route: RouteName,
+    topic: String,
+    builder: BatchBuilder,
+    full: Vec<Batch>,
+}
+
+impl DeadLetters {
+    /// No dead letters of this route yet. Their limits leave room for what is added to a message
+    /// that is itself at its limits.
+    #[must_use]
+    pub fn new(route: RouteName, limits: Limits) -> Self {
+        let added = u32::try_from(header::MAX_ERROR_BYTES).unwrap_or(u32::MAX).saturating_add(4096);
+        let limits = Limits {
+            max_headers: limits.max_headers.saturating_add(header::EXTRA_HEADERS),
+            max_message_bytes: limits.max_message_bytes.saturating_add(added),
+            ..limits
+        };
+        let topic = route.dead_letter_topic();
+        Self { route, topic, builder: BatchBuilder::with_limits(limits), full: Vec::new() }
+    }
+
+    /// Adds a message as it was when it failed.
+    ///
+    /// # Errors
+    ///
+    /// A letter that no batch could hold.
+    pub fn push(
+        &mut self,
+        message: MessageView<'_>,
+        failure: &Failure,
+    ) -> Result<(), DeadLetterError> {
+        let headers = self.headers(message, failure)?;
+        if self.append(message, &headers).is_ok() {
+            return Ok(());
+        }
+        // The batch may be full: a letter that does not fit an empty one either is the error.
+        self.full.extend(self.builder.finish());
+        Ok(self.append(message, &headers)?)
+    }
+
+    /// The batches so far; the collector is empty afterwards.
+    pub fn finish(&mut self) -> Vec<Batch> {
+        self.full.extend(self.builder.finish());
+        std::mem::take(&mut self.full)
+    }
+
+    fn append(
+        &mut self,
+        message: MessageView<'_>,
+        headers: &HeadersBuilder,
+    ) -> Result<(), BatchError> {
+        let (key, payload) = (message.key(), message.payload());
+        self.builder.push(&self.topic, key, headers.as_bytes(), payload, message.created_ms())
+    }
+
+    fn headers(
+        &self,
+        message: MessageView<'_>,
+        failure: &Failure,
+    ) -> Result<HeadersBuilder, HeaderError> {
+        let mut headers = HeadersBuilder::new();
+        headers.extend(message.headers());
+        let error = cut(&failure.error, header::MAX_ERROR_BYTES);
+        headers
+            .push(header::REASON, failure.code.name().as_bytes())?
+            .push(header::ERROR, error.as_bytes())?
+            .push(header::TOPIC, message.topic().as_bytes())?
+            .push(header::CREATED, message.created_ms().to_string().as_bytes())?
+            .push(header::ATTEMPTS, failure.attempts.to_string().as_bytes())?
+            .push(header::FIRST_FAILURE, failure.first_failure_ms.to_string().as_bytes())?
+            .push(header::LAST_FAILURE, failure.last_failure_ms.to_string().as_bytes())?
+            .push(header::ROUTE, self.route.as_str().as_bytes())?;
+        if let Some(stage) = &failure.stage {
+            headers.push(header::STAGE, stage.as_str().as_bytes())?;
+        }
+        if let Some(digest) = &failure.plugin_digest {
+            headers.push(header::PLUGIN, digest.as_bytes())?;
+        }
+        Ok(headers)
+    }
+}
+
+/// The longest start of a text that has at most this many bytes and splits no character.
+fn cut(text: &str, bytes: usize) -> &str {
+    text.get(..text.floor_char_boundary(bytes)).unwrap_or(text)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn failure(error: &str) -> Failure {
+        Failure {
+            code: ErrorCode::PluginTrap,
+            error: error.to_owned(),
+            stage: Some(StageName::parse("keep").expect("a name")),
+            plugin_digest: Some("ab".repeat(32)),
+            attempts: 1,
+            first_failure_ms: 5,
+            last_failure_ms: 6,
+        }
+    }
+
+    fn letters() -> DeadLetters {
+        DeadLetters::new(RouteName::parse("quakes").expect("a name"), Limits::default())
+    }
+
+    #[test]
+    fn a_letter_keeps_the_message_byte_for_byte_and_says_why() {
+        let mut headers = HeadersBuilder::new();
+        headers.push("x", b"\xff").expect("a header").push("x", b"2").expect("a header");
+        let mut builder = BatchBuilder::new();
+        builder.push("a.b", Some(b""), headers.as_bytes(), b"\0raw", 4).expect("it fits");
+        let batch = builder.finish().expect("one message");
+        let mut letters = letters();
+        let original = batch.get(0).expect("one message");
+        letters.push(original, &failure("unreachable")).expect("it fits");
+
+        let letters = letters.finish();
+        let letter = letters[0].get(0).expect("one letter");
+        assert_eq!((letter.topic(), letter.key()), ("$dead.quakes", Some(&b""[..])));
+        assert_eq!((letter.payload(), letter.created_ms()), (&b"\0raw"[..], 4));
+        assert!(letter.headers().as_bytes().starts_with(headers.as_bytes()));
+        for (name, expected) in [
+            (header::REASON, "PLUGIN_TRAP"),
+            (header::ERROR, "unreachable"),
+            (header::TOPIC, "a.b"),
+            (header::CREATED, "4"),
+            (header::ATTEMPTS, "1"),
+            (header::FIRST_FAILURE, "5"),
+            (header::LAST_FAILURE, "6"),
+            (header::ROUTE, "quakes"),
+            (header::STAGE, "keep"),
+        ] {
+            assert_eq!(letter.headers().get(name), Some(expected.as_bytes()), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_long_error_is_cut_between_characters() {
+        assert_eq!(cut("aéé", 2), "a");
+        assert_eq!(cut("aéé", 9), "aéé");
+    }
+
+    #[test]
+    fn a_message_at_its_limits_still_becomes_a_letter() {
+        let limits = Limits::default();
+        let mut headers = HeadersBuilder::new();
+        for _ in 0..limits.max_headers {
+            headers.push("h", b"").expect("a header");
+        }
+        let payload = vec![0; limits.max_message_bytes as usize - headers.as_bytes().len() - 1];
+        let mut builder = BatchBuilder::new();
+        let mut letters = letters();
+        builder.push("a", None, headers.as_bytes(), &payload, 0).expect("it is just within");
+        let batch = builder.finish().expect("one message");
+        for _ in 0..10 {
+            let message = batch.get(0).expect("one message");
+            letters.push(message, &failure(&"é".repeat(9000))).expect("it fits");
+        }
+        let count: usize = letters.finish().iter().map(Batch::len).sum();
+        assert_eq!(count, 10, "more than one batch holds them, and none is lost");
+    }
+}
