@@ -7,6 +7,7 @@ mod dead_letter;
 mod lane;
 mod route;
 mod table;
+mod verdict;
 
 pub use credit::{Credit, CreditExceeded};
 pub use dead_letter::{DeadLetterError, DeadLetters, Failure};
@@ -16,3 +17,7 @@ pub use route::{
     StageDefinition, StageName, check_routes,
 };
 pub use table::{EntryId, RouteTable};
+pub use verdict::{
+    Change, ChangeColumn, ContractError, Emitted, Failed, Folded, OutputLimits, StageOutput,
+    Verdict, fold,
+};

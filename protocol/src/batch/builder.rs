@@ -226,6 +226,20 @@ impl Columns {
         self.payloads.push_run(batch.payloads(), run);
     }
 
+    /// Appends all messages of a batch, each under this topic.
+    pub(super) fn push_under(&mut self, batch: &Batch, topic: &[u8]) {
+        let run = 0..batch.len();
+        let keys = batch.keys();
+        for (index, created_ms) in batch.created().iter().enumerate() {
+            self.push_key_bit(keys.is_present(index));
+            self.created.extend_from_slice(&created_ms.to_le_bytes());
+            self.topics.push(topic);
+        }
+        self.keys.push_run(keys.column(), run.clone());
+        self.headers.push_run(batch.headers(), run.clone());
+        self.payloads.push_run(batch.payloads(), run);
+    }
+
     /// To be called before the message's creation time is appended, which is what counts them.
     fn push_key_bit(&mut self, present: bool) {
         let index = self.count();

@@ -1,6 +1,7 @@
-//! A subset of a batch as a new batch, copying neighbours at once.
+//! A batch made of another: a subset of its messages, or all of them under another topic.
 
 use super::{Batch, builder::Columns};
+use crate::Topic;
 
 impl Batch {
     /// The messages at these indices, in this order, as a batch. All of them in their own order give
@@ -24,6 +25,18 @@ impl Batch {
             columns.push_run(self, first as usize..first as usize + length);
             rest = rest.get(length..).unwrap_or_default();
         }
+        columns.assemble()
+    }
+
+    /// The same messages, all under this topic; the same buffer when they are so already. `None`
+    /// when the batch would outgrow what a length can say.
+    #[must_use]
+    pub fn with_topic(&self, topic: &Topic) -> Option<Self> {
+        if self.single_topic() == Some(topic.as_str()) {
+            return Some(self.clone());
+        }
+        let mut columns = Columns::default();
+        columns.push_under(self, topic.as_str().as_bytes());
         columns.assemble()
     }
 }

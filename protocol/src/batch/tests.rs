@@ -4,7 +4,7 @@ use bytes::Bytes;
 use proptest::{collection::vec, option, prelude::*};
 
 use super::*;
-use crate::ErrorCode;
+use crate::{ErrorCode, Topic};
 
 type Parts = (String, Option<Vec<u8>>, Vec<(String, Vec<u8>)>, Vec<u8>, u64);
 
@@ -172,4 +172,17 @@ proptest! {
             prop_assert_eq!(batch.iter().count(), batch.len());
         }
     }
+}
+
+#[test]
+fn another_topic_changes_nothing_else() {
+    let topic = Topic::parse("elsewhere").expect("a topic");
+    let moved = sample().with_topic(&topic).expect("it fits");
+    assert_eq!(moved.single_topic(), Some("elsewhere"));
+    let mut expected = read(&sample());
+    for parts in &mut expected {
+        parts.0 = "elsewhere".into();
+    }
+    assert_eq!(read(&moved), expected);
+    Batch::decode(moved.as_bytes().clone(), &Limits::default()).expect("it is sound");
 }
