@@ -1,2 +1,4 @@
-//! Empty so far; ARCHITECTURE.md says what belongs here.
+//! The Waypost router as a library; `waypost` is the binary over it.
 #![forbid(unsafe_code)]
+
+pub mod router;

@@ -1,0 +1,149 @@
+//! What the router counts.
+
+use prometheus::{
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+};
+
+/// The router's series. Labels are names from the configuration and error codes, never topics.
+#[derive(Debug)]
+pub struct RouterMetrics {
+    /// Messages that publishers handed in.
+    pub received: IntCounter,
+    /// Bytes of their batches.
+    pub received_bytes: IntCounter,
+    /// Messages that matched nothing.
+    pub unrouted: IntCounter,
+    /// Messages put into subscriptions' queues.
+    pub delivered: IntCounter,
+    /// Subscriptions that stand.
+    pub subscriptions: IntGauge,
+    /// Subscriptions that were ended for taking nothing.
+    pub slow_consumers: IntCounter,
+    /// Messages that entered a route.
+    pub route_messages: IntCounterVec,
+    /// Messages that a stage dropped on purpose.
+    pub dropped: IntCounterVec,
+    /// Messages that came out of a route.
+    pub route_outputs: IntCounterVec,
+    /// Dead letters by route and reason.
+    pub dead_letters: IntCounterVec,
+    /// Dead letters that nobody was subscribed to.
+    pub dead_letters_unseen: IntCounterVec,
+    /// Calls into plugins that failed as a whole.
+    pub stage_failures: IntCounterVec,
+    /// Seconds of one call into a plugin.
+    pub stage_seconds: HistogramVec,
+    /// Messages in a batch that a lane ran.
+    pub batch_messages: Histogram,
+    /// Versions that were swapped in.
+    pub swaps: IntCounterVec,
+}
+
+impl RouterMetrics {
+    /// Makes the series and registers them.
+    ///
+    /// # Errors
+    ///
+    /// A series of the same name is registered already.
+    pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let counter = |name: &str, help: &str| IntCounter::new(name, help);
+        let by = |name: &str, help: &str, labels: &[&str]| {
+            IntCounterVec::new(Opts::new(name, help), labels)
+        };
+        let seconds = HistogramOpts::new(
+            "waypost_stage_call_seconds",
+            "Wall time of one call into a plugin, for a whole batch",
+        )
+        .buckets(prometheus::exponential_buckets(1e-5, 4.0, 10)?);
+        let messages = HistogramOpts::new(
+            "waypost_lane_batch_messages",
+            "Messages in a batch that a lane ran",
+        )
+        .buckets(prometheus::exponential_buckets(1.0, 4.0, 8)?);
+        let metrics = Self {
+            received: counter(
+                "waypost_messages_received_total",
+                "Messages that publishers handed in",
+            )?,
+            received_bytes: counter("waypost_received_bytes_total", "Bytes of received batches")?,
+            unrouted: counter(
+                "waypost_messages_unrouted_total",
+                "Messages that matched no route and no subscription",
+            )?,
+            delivered: counter(
+                "waypost_messages_delivered_total",
+                "Messages put into the queues of subscriptions",
+            )?,
+            subscriptions: IntGauge::new("waypost_subscriptions", "Subscriptions that stand")?,
+            slow_consumers: counter(
+                "waypost_slow_consumers_total",
+                "Subscriptions that were ended because they took nothing",
+            )?,
+            route_messages: by(
+                "waypost_route_messages_total",
+                "Messages that entered a route",
+                &["route"],
+            )?,
+            dropped: by(
+                "waypost_stage_dropped_total",
+                "Messages that a stage dropped on purpose",
+                &["route", "stage"],
+            )?,
+            route_outputs: by(
+                "waypost_route_outputs_total",
+                "Messages that came out of a route",
+                &["route"],
+            )?,
+            dead_letters: by(
+                "waypost_dead_letters_total",
+                "Dead letters by reason",
+                &["route", "reason"],
+            )?,
+            dead_letters_unseen: by(
+                "waypost_dead_letters_unseen_total",
+                "Dead letters that nobody was subscribed to",
+                &["route"],
+            )?,
+            stage_failures: by(
+                "waypost_stage_failures_total",
+                "Calls into plugins that failed as a whole",
+                &["route", "stage", "reason"],
+            )?,
+            stage_seconds: HistogramVec::new(seconds, &["route", "stage"])?,
+            batch_messages: Histogram::with_opts(messages)?,
+            swaps: by(
+                "waypost_stage_swaps_total",
+                "Versions of a stage that were swapped in while it ran",
+                &["route", "stage"],
+            )?,
+        };
+        metrics.register_all(registry)?;
+        Ok(metrics)
+    }
+
+    fn register_all(&self, registry: &Registry) -> Result<(), prometheus::Error> {
+        for each in [
+            &self.received,
+            &self.received_bytes,
+            &self.unrouted,
+            &self.delivered,
+            &self.slow_consumers,
+        ] {
+            registry.register(Box::new(each.clone()))?;
+        }
+        for each in [
+            &self.route_messages,
+            &self.dropped,
+            &self.route_outputs,
+            &self.dead_letters,
+            &self.dead_letters_unseen,
+            &self.stage_failures,
+            &self.swaps,
+        ] {
+            registry.register(Box::new(each.clone()))?;
+        }
+        registry.register(Box::new(self.subscriptions.clone()))?;
+        registry.register(Box::new(self.stage_seconds.clone()))?;
+        registry.register(Box::new(self.batch_messages.clone()))
+    }
+}

@@ -1,0 +1,187 @@
+//! The router of memory topics: who gets a batch, the lanes of the routes, subscriptions.
+//!
+//! It knows nothing of the network, and of plugins only what [`stage`] says. Waits point one way:
+//! a publisher awaits room in the lanes, a lane awaits room in the queues of subscriptions.
+
+mod fanout;
+mod lane;
+mod metrics;
+mod pipeline;
+mod publish;
+mod queue;
+pub mod stage;
+#[cfg(test)]
+mod tests;
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+use fanout::{Fanout, Target};
+pub use lane::LaneLimits;
+use lane::RouteInlet;
+pub use metrics::RouterMetrics;
+pub use pipeline::StageSet;
+use pipeline::now_ms;
+pub use publish::{Origin, Pending, Published};
+pub use queue::{Delivery, QueueLimits, Received};
+use queue::{QueueReceiver, QueueSender};
+use tokio::task::JoinSet;
+use waypost_core::{EntryId, RouteDefinition};
+use waypost_protocol::{Batch, Envelope, ErrorCode, Pattern};
+
+/// What a router is made with.
+#[derive(Debug, Clone, Copy)]
+pub struct RouterSettings {
+    /// What each lane's inlet holds.
+    pub lane: LaneLimits,
+    /// How long a subscription may take nothing while something waits for it.
+    pub block_max: Duration,
+}
+
+/// The router; cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Router(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    fanout: Arc<Fanout>,
+    stages: Arc<StageSet>,
+    routes: Vec<Arc<RouteInlet>>,
+    queues: Mutex<HashMap<EntryId, QueueSender>>,
+    lanes: Mutex<JoinSet<()>>,
+    draining: AtomicBool,
+}
+
+/// A subscription; dropping it unsubscribes.
+#[derive(Debug)]
+pub struct Subscription {
+    router: Router,
+    id: EntryId,
+    receiver: QueueReceiver,
+}
+
+impl Router {
+    /// Starts the lanes of these routes on the current runtime. The stages are looked up in `stages`
+    /// for each batch.
+    #[must_use]
+    pub fn start(
+        routes: Vec<RouteDefinition>,
+        stages: Arc<StageSet>,
+        settings: RouterSettings,
+        metrics: Arc<RouterMetrics>,
+    ) -> Self {
+        let fanout = Arc::new(Fanout::new(settings.block_max, metrics));
+        let mut lanes = JoinSet::new();
+        let mut inlets = Vec::new();
+        for definition in routes {
+            let source = definition.source.clone();
+            let inlet = RouteInlet::start(definition, &stages, &fanout, settings.lane, &mut lanes);
+            let inlet = Arc::new(inlet);
+            fanout.insert(&source, Target::Route(inlet.clone()));
+            inlets.push(inlet);
+        }
+        Self(Arc::new(Inner {
+            fanout,
+            stages,
+            routes: inlets,
+            queues: Mutex::default(),
+            lanes: Mutex::new(lanes),
+            draining: AtomicBool::new(false),
+        }))
+    }
+
+    /// The stages that run.
+    #[must_use]
+    pub fn stages(&self) -> &Arc<StageSet> {
+        &self.0.stages
+    }
+
+    /// Admits a batch, awaiting room wherever it goes. What it gives resolves once everything that
+    /// came of the batch is in the queues of its subscriptions.
+    ///
+    /// # Errors
+    ///
+    /// The router is stopping.
+    pub async fn publish(&self, origin: Origin, batch: &Batch) -> Result<Pending, Published> {
+        if self.0.draining.load(Ordering::Acquire) {
+            return Err(Published::rejected(ErrorCode::ShuttingDown));
+        }
+        let metrics = &self.0.fanout.metrics;
+        metrics.received.inc_by(batch.len() as u64);
+        metrics.received_bytes.inc_by(batch.byte_len() as u64);
+        let (shares, unmatched) = self.0.fanout.shares(batch);
+        metrics.unrouted.inc_by(unmatched as u64);
+        let ingest_ms = now_ms();
+        let mut lanes = Vec::new();
+        let mut envelope = None;
+        for share in shares {
+            let Some(part) = share.of(batch) else {
+                continue;
+            };
+            match share.target {
+                Target::Route(inlet) => {
+                    lanes.extend(inlet.submit(origin.connection, &part, ingest_ms).await?);
+                }
+                Target::Subscription(queue) => {
+                    let envelope = envelope.get_or_insert_with(|| {
+                        Arc::new(Envelope { ingest_ms, ..Envelope::default() })
+                    });
+                    let delivery = Delivery { batch: part, envelope: envelope.clone() };
+                    self.0.fanout.admit(&queue, delivery).await;
+                }
+            }
+        }
+        Ok(Pending { lanes, unrouted: unmatched > 0 })
+    }
+
+    /// Subscribes to a pattern.
+    #[must_use]
+    pub fn subscribe(&self, pattern: &Pattern, limits: QueueLimits) -> Subscription {
+        let (sender, receiver) = queue::queue(limits);
+        let id = self.0.fanout.insert(pattern, Target::Subscription(sender.clone()));
+        if self.0.draining.load(Ordering::Acquire) {
+            sender.end(ErrorCode::ShuttingDown);
+        }
+        self.queues().insert(id, sender);
+        self.0.fanout.metrics.subscriptions.inc();
+        Subscription { router: self.clone(), id, receiver }
+    }
+
+    /// Takes no more publishes, does what is queued, then ends the subscriptions.
+    pub async fn drain(&self) {
+        self.0.draining.store(true, Ordering::Release);
+        for route in &self.0.routes {
+            route.close();
+        }
+        let lanes = || self.0.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut running = std::mem::take(&mut *lanes());
+        while running.join_next().await.is_some() {}
+        let queues: Vec<QueueSender> = self.queues().values().cloned().collect();
+        self.0.fanout.end_subscriptions(&queues);
+    }
+
+    fn queues(&self) -> MutexGuard<'_, HashMap<EntryId, QueueSender>> {
+        self.0.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Subscription {
+    /// The next delivery, or why there is none.
+    pub async fn recv(&mut self) -> Received {
+        self.receiver.recv().await
+    }
+}
+
+impl Drop for Subscription {
+    fn drop(&mut self) {
+        self.router.0.fanout.remove(self.id);
+        self.router.queues().remove(&self.id);
+        self.router.0.fanout.metrics.subscriptions.dec();
+    }
+}

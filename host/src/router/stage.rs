@@ -1,0 +1,47 @@
+//! What a lane needs of a plugin: versions of a stage, and instances of a version.
+//!
+//! A [`StageVersion`] is a compiled artefact with a stage's configuration. A lane makes an instance of
+//! it, hands it batches one after the other, and drops it after the first failure.
+
+use std::{fmt::Debug, sync::Arc};
+
+use futures_util::future::BoxFuture;
+use waypost_core::{StageName, StageOutput};
+use waypost_protocol::{Batch, ErrorCode, StageRun};
+
+/// A compiled and configured plugin.
+pub trait StageVersion: Debug + Send + Sync {
+    /// How the envelope names this version.
+    fn run(&self) -> &StageRun;
+
+    /// A new instance, configured.
+    fn instantiate(&self) -> BoxFuture<'_, Result<Box<dyn StageInstance>, StageFailure>>;
+}
+
+/// An instance of a version; it belongs to one lane.
+pub trait StageInstance: Send {
+    /// One call for a whole batch. After a failure the instance is to be dropped.
+    fn process<'a>(
+        &'a mut self,
+        batch: &'a Batch,
+    ) -> BoxFuture<'a, Result<StageOutput, StageFailure>>;
+}
+
+/// A call that failed as a whole.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{code}: {text}")]
+pub struct StageFailure {
+    /// Which kind of failure.
+    pub code: ErrorCode,
+    /// What happened, with the guest's backtrace where there is one.
+    pub text: String,
+}
+
+/// A stage of a route as it runs at this moment.
+#[derive(Debug, Clone)]
+pub struct Stage {
+    /// Its name in the route.
+    pub name: StageName,
+    /// The version that processes batches from now on.
+    pub version: Arc<dyn StageVersion>,
+}

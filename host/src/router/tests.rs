@@ -1,0 +1,272 @@
+//! The router with plugins that are plain functions.
+
+use std::num::NonZeroU16;
+
+use futures_util::future::BoxFuture;
+use waypost_core::{
+    BatchPolicy, Destination, Emitted, PluginName, RouteName, StageDefinition, StageName,
+    StageOutput, Verdict,
+};
+use waypost_protocol::{BatchBuilder, ConnectionId, StageRun, Topic, dead_letter};
+
+use super::{
+    stage::{Stage, StageFailure, StageInstance, StageVersion},
+    *,
+};
+
+type Answer = fn(&Batch) -> Result<StageOutput, StageFailure>;
+
+#[derive(Debug)]
+struct FakeVersion {
+    run: StageRun,
+    answer: Answer,
+}
+
+struct FakeInstance(Answer);
+
+impl StageVersion for FakeVersion {
+    fn run(&self) -> &StageRun {
+        &self.run
+    }
+
+    fn instantiate(&self) -> BoxFuture<'_, Result<Box<dyn StageInstance>, StageFailure>> {
+        let instance: Box<dyn StageInstance> = Box::new(FakeInstance(self.answer));
+        Box::pin(async { Ok(instance) })
+    }
+}
+
+impl StageInstance for FakeInstance {
+    fn process<'a>(
+        &'a mut self,
+        batch: &'a Batch,
+    ) -> BoxFuture<'a, Result<StageOutput, StageFailure>> {
+        let answer = (self.0)(batch);
+        Box::pin(async { answer })
+    }
+}
+
+fn stage(version: &str, answer: Answer) -> Stage {
+    let run = StageRun {
+        stage: "s".into(),
+        plugin: "p".into(),
+        version: version.into(),
+        digest: [1; 32],
+    };
+    let name = StageName::parse("s").expect("a name");
+    Stage { name, version: Arc::new(FakeVersion { run, answer }) }
+}
+
+fn forward(batch: &Batch) -> Result<StageOutput, StageFailure> {
+    Ok(StageOutput { verdicts: vec![Verdict::Forward; batch.len()], emitted: None })
+}
+
+fn trap(_: &Batch) -> Result<StageOutput, StageFailure> {
+    Err(StageFailure { code: ErrorCode::PluginTrap, text: "unreachable".into() })
+}
+
+fn reject_second(batch: &Batch) -> Result<StageOutput, StageFailure> {
+    let verdict = |index| if index == 1 { Verdict::Reject("bad".into()) } else { Verdict::Forward };
+    Ok(StageOutput { verdicts: (0..batch.len()).map(verdict).collect(), emitted: None })
+}
+
+fn nonsense(_: &Batch) -> Result<StageOutput, StageFailure> {
+    Ok(StageOutput { verdicts: Vec::new(), emitted: Some(Emitted::default()) })
+}
+
+fn route(name: &str, lanes: u16, destination: Option<&str>) -> RouteDefinition {
+    RouteDefinition {
+        name: RouteName::parse(name).expect("a name"),
+        source: Pattern::parse("in.>").expect("a pattern"),
+        stages: vec![StageDefinition {
+            name: StageName::parse("s").expect("a name"),
+            plugin: PluginName::parse("p").expect("a name"),
+            configuration: "{}".into(),
+        }],
+        destination: destination.map_or(Destination::FromPlugin, |topic| {
+            Destination::Topic(Topic::parse(topic).expect("a topic"))
+        }),
+        lanes: NonZeroU16::new(lanes).expect("not zero"),
+        batch: BatchPolicy::default(),
+    }
+}
+
+fn router(routes: Vec<(RouteDefinition, Stage)>) -> Router {
+    let stages = Arc::new(StageSet::default());
+    let named = routes
+        .iter()
+        .map(|(route, stage)| (route.name.as_str().to_owned(), Arc::from(vec![stage.clone()])));
+    stages.replace(named.collect());
+    let settings = RouterSettings {
+        lane: LaneLimits { batches: 4, bytes: 1 << 20 },
+        block_max: Duration::from_secs(5),
+    };
+    let metrics = RouterMetrics::register(&prometheus::Registry::new()).expect("a new registry");
+    let routes = routes.into_iter().map(|(route, _)| route).collect();
+    Router::start(routes, stages, settings, Arc::new(metrics))
+}
+
+fn subscribe(router: &Router, pattern: &str) -> Subscription {
+    let limits = QueueLimits { messages: 100_000, bytes: 64 << 20 };
+    router.subscribe(&Pattern::parse(pattern).expect("a pattern"), limits)
+}
+
+fn batch(topic: &str, payloads: impl IntoIterator<Item = u32>) -> Batch {
+    let mut builder = BatchBuilder::new();
+    for payload in payloads {
+        let key = (payload % 5).to_string();
+        builder
+            .push(topic, Some(key.as_bytes()), &[], payload.to_string().as_bytes(), 0)
+            .expect("it fits");
+    }
+    builder.finish().expect("there are messages")
+}
+
+async fn publish(router: &Router, batch: &Batch) -> Published {
+    let origin = Origin { connection: ConnectionId(1) };
+    match router.publish(origin, batch).await {
+        Ok(pending) => pending.outcome().await,
+        Err(refused) => refused,
+    }
+}
+
+async fn next(subscription: &mut Subscription) -> Delivery {
+    match subscription.recv().await {
+        Received::Delivery(delivery) => delivery,
+        Received::Ended(code) => panic!("the subscription ended with {code}"),
+    }
+}
+
+fn payloads(batch: &Batch) -> Vec<String> {
+    batch.iter().map(|each| String::from_utf8_lossy(each.payload()).into_owned()).collect()
+}
+
+const COMMITTED: Published = Published::Committed { unrouted: false };
+
+#[tokio::test(start_paused = true)]
+async fn a_committed_publish_is_in_the_queue_of_each_route_and_subscription() {
+    let one = (route("one", 1, Some("out.one")), stage("1", forward));
+    let two = (route("two", 1, Some("out.two")), stage("1", forward));
+    let router = router(vec![one, two]);
+    let (mut outputs, mut direct) = (subscribe(&router, "out.*"), subscribe(&router, "in.a"));
+    assert_eq!(publish(&router, &batch("in.a", 0..3)).await, COMMITTED);
+    let mut topics = [next(&mut outputs).await, next(&mut outputs).await].map(|delivery| {
+        assert_eq!(payloads(&delivery.batch), ["0", "1", "2"]);
+        delivery.batch.single_topic().expect("one topic").to_owned()
+    });
+    topics.sort();
+    assert_eq!(topics, ["out.one", "out.two"]);
+    let delivery = next(&mut direct).await;
+    assert_eq!(delivery.envelope.route, None, "it came straight from the publisher");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_takes_is_committed_as_unrouted() {
+    let router = router(Vec::new());
+    let outcome = publish(&router, &batch("nobody", 0..1)).await;
+    assert_eq!(outcome, Published::Committed { unrouted: true });
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rejected_message_is_a_dead_letter_and_its_neighbours_go_on() {
+    let router = router(vec![(route("r", 1, Some("out")), stage("1", reject_second))]);
+    let (mut out, mut dead) = (subscribe(&router, "out"), subscribe(&router, "$dead.r"));
+    assert_eq!(publish(&router, &batch("in.a", 0..3)).await, COMMITTED);
+    assert_eq!(payloads(&next(&mut out).await.batch), ["0", "2"]);
+    let letters = next(&mut dead).await.batch;
+    assert_eq!(payloads(&letters), ["1"]);
+    let letter = letters.get(0).expect("one letter");
+    assert_eq!(letter.headers().get(dead_letter::REASON), Some(&b"PLUGIN_REJECTED"[..]));
+    assert_eq!(letter.headers().get(dead_letter::TOPIC), Some(&b"in.a"[..]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_call_sends_the_whole_batch_to_the_dead_letters_of_its_route_alone() {
+    for (answer, reason) in
+        [(trap as Answer, &b"PLUGIN_TRAP"[..]), (nonsense as Answer, &b"PLUGIN_CONTRACT"[..])]
+    {
+        let bad = (route("bad", 1, Some("out.bad")), stage("1", answer));
+        let good = (route("good", 1, Some("out.good")), stage("1", forward));
+        let router = router(vec![bad, good]);
+        let (mut out, mut dead) = (subscribe(&router, "out.*"), subscribe(&router, "$dead.bad"));
+        assert_eq!(publish(&router, &batch("in.a", 0..3)).await, COMMITTED);
+        assert_eq!(next(&mut out).await.batch.single_topic(), Some("out.good"));
+        let letters = next(&mut dead).await.batch;
+        assert_eq!(payloads(&letters), ["0", "1", "2"]);
+        let letter = letters.get(0).expect("three letters");
+        assert_eq!(letter.headers().get(dead_letter::REASON), Some(reason));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_message_that_no_stage_gave_a_topic_is_a_dead_letter() {
+    let router = router(vec![(route("r", 1, None), stage("1", forward))]);
+    let mut dead = subscribe(&router, "$dead.r");
+    assert_eq!(publish(&router, &batch("in.a", 0..2)).await, COMMITTED);
+    assert_eq!(payloads(&next(&mut dead).await.batch), ["0", "1"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn order_holds_for_each_key_over_several_lanes() {
+    let router = router(vec![(route("r", 4, Some("out")), stage("1", forward))]);
+    let mut out = subscribe(&router, "out");
+    for start in 0..50 {
+        assert_eq!(publish(&router, &batch("in.a", start * 20..start * 20 + 20)).await, COMMITTED);
+    }
+    let (mut last, mut count) = ([None; 5], 0);
+    while count < 1000 {
+        for payload in payloads(&next(&mut out).await.batch) {
+            let number: u32 = payload.parse().expect("a number");
+            let last = &mut last[number as usize % 5];
+            assert!(last.is_none_or(|last| last < number));
+            *last = Some(number);
+            count += 1;
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_batch_names_the_one_version_that_processed_it() {
+    let first = stage("1", forward);
+    let router = router(vec![(route("r", 1, Some("out")), first)]);
+    let mut out = subscribe(&router, "out");
+    for version in ["2", "3", "4"] {
+        let stages = HashMap::from([("r".to_owned(), Arc::from(vec![stage(version, forward)]))]);
+        router.stages().replace(stages);
+        assert_eq!(publish(&router, &batch("in.a", 0..1)).await, COMMITTED);
+        let delivery = next(&mut out).await;
+        assert_eq!(delivery.envelope.stages[0].version, version);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_subscriber_that_takes_nothing_holds_the_publisher_and_then_ends() {
+    let router = router(vec![(route("r", 1, Some("out")), stage("1", forward))]);
+    let limits = QueueLimits { messages: 1, bytes: 1 << 20 };
+    let mut slow = router.subscribe(&Pattern::parse("out").expect("a pattern"), limits);
+    let publisher = tokio::spawn({
+        let router = router.clone();
+        async move {
+            for number in 0..20 {
+                assert_eq!(publish(&router, &batch("in.a", [number])).await, COMMITTED);
+            }
+        }
+    });
+    publisher.await.expect("the publisher ends once the subscription has");
+    assert!(matches!(slow.recv().await, Received::Ended(ErrorCode::SlowConsumer)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_drained_router_has_done_what_it_took_and_takes_no_more() {
+    let router = router(vec![(route("r", 1, Some("out")), stage("1", forward))]);
+    let mut out = subscribe(&router, "out");
+    let origin = Origin { connection: ConnectionId(1) };
+    let taken = router.publish(origin, &batch("in.a", 0..1)).await.expect("it is admitted");
+    router.drain().await;
+    assert_eq!(taken.outcome().await, COMMITTED);
+    assert!(matches!(
+        publish(&router, &batch("in.a", 0..1)).await,
+        Published::Rejected { code: ErrorCode::ShuttingDown, .. }
+    ));
+    assert!(matches!(out.recv().await, Received::Delivery(_)));
+    assert!(matches!(out.recv().await, Received::Ended(ErrorCode::ShuttingDown)));
+}
