@@ -1,0 +1,215 @@
+//! One connection: the handshake, the control stream, and a task for each further stream.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use quinn::{Connection, VarInt};
+use tokio::{sync::watch, task::JoinSet};
+use waypost_protocol::{
+    ConnectionId, ErrorCode, Frame, Limits,
+    frame::{self, GoingAway, Hello, PROTOCOL_VERSION, Pong, Welcome},
+};
+
+use super::{
+    endpoint::Shared,
+    frames::{FrameReader, FrameWriter, Violation},
+    identity::Identity,
+    publish, subscription,
+};
+
+/// What the streams of a connection share.
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) shared: Arc<Shared>,
+    pub(super) id: ConnectionId,
+    pub(super) identity: Identity,
+    pub(super) limits: Limits,
+    pub(super) subscriptions: AtomicUsize,
+}
+
+pub(super) async fn serve(incoming: quinn::Incoming, id: ConnectionId, shared: Arc<Shared>) {
+    let timeout = shared.settings.handshake_timeout;
+    let Ok(Ok(connection)) = tokio::time::timeout(timeout, async { incoming.await }).await else {
+        shared.metrics.error(ErrorCode::HandshakeTimeout);
+        return;
+    };
+    shared.metrics.accepted.inc();
+    shared.metrics.connections.inc();
+    if let Err(Violation::Told { code, message }) = converse(&connection, id, &shared).await {
+        shared.metrics.error(code);
+        tracing::warn!(connection = %id, remote = %connection.remote_address(), %code, message, "closed a connection");
+        connection.close(VarInt::from_u32(code.number()), message.as_bytes());
+    }
+    shared.metrics.connections.dec();
+}
+
+async fn converse(
+    connection: &Connection,
+    id: ConnectionId,
+    shared: &Arc<Shared>,
+) -> Result<(), Violation> {
+    let timeout = shared.settings.handshake_timeout;
+    let late = |_| Violation::new(ErrorCode::HandshakeTimeout, "no complete hello came in time");
+    let shaken = tokio::time::timeout(timeout, shake_hands(connection, id, shared));
+    let (mut reader, mut writer, peer) = shaken.await.map_err(late)??;
+    let mut stopping = shared.stopping.clone();
+    let mut told = false;
+    let mut streams = JoinSet::new();
+    loop {
+        tokio::select! {
+            stream = connection.accept_bi() => {
+                let Ok((send, receive)) = stream else {
+                    return Ok(());
+                };
+                streams.spawn(stream_of(peer.clone(), send, receive));
+            }
+            frame = reader.next() => match frame? {
+                Some(Frame::Ping(ping)) => {
+                    writer.write(&Frame::Pong(Pong { nonce: ping.nonce })).await?;
+                }
+                Some(Frame::Pong(_)) => {}
+                Some(_) => return Err(unexpected("the control stream carries ping and pong")),
+                // A client that ends its control stream is done.
+                None => return Ok(()),
+            },
+            deadline = stopped(&mut stopping), if !told => {
+                told = true;
+                writer.write(&going_away(deadline)).await?;
+            }
+            Some(ended) = streams.join_next(), if !streams.is_empty() => {
+                // A stream's panic is ours; the connection goes on without that stream.
+                if let Ok(Err(violation)) = ended {
+                    return Err(violation);
+                }
+            }
+        }
+    }
+}
+
+async fn shake_hands(
+    connection: &Connection,
+    id: ConnectionId,
+    shared: &Arc<Shared>,
+) -> Result<(FrameReader, FrameWriter, Arc<Peer>), Violation> {
+    let settings = &shared.settings;
+    let (send, receive) = connection.accept_bi().await.map_err(|_| Violation::Lost)?;
+    let ours = settings.limits;
+    let mut reader =
+        FrameReader::new(receive, ours.max_frame_bytes, settings.stalled_frame_timeout);
+    let mut writer = FrameWriter::new(send);
+    let hello = match reader.next().await? {
+        Some(Frame::Hello(hello)) => hello,
+        Some(_) => return Err(unexpected("the first frame is hello")),
+        None => return Err(Violation::Lost),
+    };
+    let limits = agree(&hello, ours)?;
+    reader.set_max_frame_bytes(limits.max_frame_bytes);
+    let identity = Identity::of(&hello);
+    tracing::debug!(connection = %id, ?identity, client = hello.client_version, "connected");
+    writer.write(&welcome(id, limits, settings.idle_timeout)).await?;
+    let subscriptions = AtomicUsize::new(0);
+    let peer = Peer { shared: shared.clone(), id, identity, limits, subscriptions };
+    Ok((reader, writer, Arc::new(peer)))
+}
+
+/// Resolves with the deadline once the router stops.
+async fn stopped(stopping: &mut watch::Receiver<Option<Duration>>) -> Duration {
+    // The sender lives as long as the server; when it is gone the router stops at once.
+    stopping.wait_for(Option::is_some).await.ok().and_then(|deadline| *deadline).unwrap_or_default()
+}
+
+fn agree(hello: &Hello, ours: Limits) -> Result<Limits, Violation> {
+    if !hello.versions.contains(&PROTOCOL_VERSION) {
+        let message = format!(
+            "this router speaks version {PROTOCOL_VERSION}, the client {:?}",
+            hello.versions.iter().take(8).collect::<Vec<_>>()
+        );
+        return Err(Violation::new(ErrorCode::UnsupportedVersion, message));
+    }
+    frame::negotiate(ours, hello.limits.as_ref())
+        .map_err(|error| Violation::new(ErrorCode::LimitsTooSmall, error.to_string()))
+}
+
+fn welcome(id: ConnectionId, limits: Limits, idle: Duration) -> Frame {
+    Frame::Welcome(Welcome {
+        version: PROTOCOL_VERSION,
+        limits: Some(limits.into()),
+        router_name: "waypost".into(),
+        router_version: env!("CARGO_PKG_VERSION").into(),
+        connection_id: id.0,
+        key_hash: "xxh3".into(),
+        idle_timeout_ms: u32::try_from(idle.as_millis()).unwrap_or(u32::MAX),
+    })
+}
+
+fn going_away(deadline: Duration) -> Frame {
+    Frame::GoingAway(GoingAway {
+        reason: "the router is stopping".into(),
+        deadline_ms: u32::try_from(deadline.as_millis()).unwrap_or(u32::MAX),
+    })
+}
+
+pub(super) fn unexpected(message: &str) -> Violation {
+    Violation::new(ErrorCode::UnexpectedFrame, message)
+}
+
+/// Serves one stream. An error that does not close the connection is told on the stream alone.
+async fn stream_of(
+    peer: Arc<Peer>,
+    send: quinn::SendStream,
+    receive: quinn::RecvStream,
+) -> Result<(), Violation> {
+    let settings = &peer.shared.settings;
+    let metrics = peer.shared.metrics.clone();
+    let limit = peer.limits.max_frame_bytes;
+    let mut reader = FrameReader::new(receive, limit, settings.stalled_frame_timeout);
+    let mut writer = FrameWriter::new(send);
+    metrics.streams.inc();
+    let ended = match reader.next().await {
+        Ok(Some(Frame::Publish(publish, batch))) => {
+            publish::serve(&peer, (publish, batch), reader, &mut writer).await
+        }
+        Ok(Some(Frame::Subscribe(subscribe))) => {
+            subscription::serve(&peer, subscribe, reader, &mut writer).await
+        }
+        Ok(Some(_)) => Err(unexpected("a stream begins with publish or subscribe")),
+        Ok(None) => Ok(()),
+        Err(violation) => Err(violation),
+    };
+    metrics.streams.dec();
+    match ended {
+        Err(Violation::Told { code, message }) if !code.closes_connection() => {
+            metrics.error(code);
+            writer.write(&Frame::error(code, message)).await.unwrap_or_default();
+            writer.finish();
+            Ok(())
+        }
+        Err(Violation::Lost) => Ok(()),
+        other => {
+            writer.finish();
+            other
+        }
+    }
+}
+
+/// Counts a subscription of the connection while it stands.
+pub(super) struct Seat<'a>(&'a Peer);
+
+impl Peer {
+    pub(super) fn take_seat(&self) -> Option<Seat<'_>> {
+        let most = self.shared.settings.max_subscriptions;
+        let seat = Seat(self);
+        (self.subscriptions.fetch_add(1, Ordering::AcqRel) < most).then_some(seat)
+    }
+}
+
+impl Drop for Seat<'_> {
+    fn drop(&mut self) {
+        self.0.subscriptions.fetch_sub(1, Ordering::AcqRel);
+    }
+}

@@ -1,0 +1,175 @@
+//! The endpoint: binds, accepts, and closes.
+
+use std::{
+    io,
+    net::{SocketAddr, UdpSocket},
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use quinn::{EndpointConfig, IdleTimeout, TokioRuntime, TransportConfig, VarInt};
+use socket2::SockRef;
+use tokio::{sync::watch, task::JoinSet};
+use waypost_protocol::{ConnectionId, ErrorCode};
+
+use super::{NetMetrics, NetSettings, TlsError, connection, tls};
+use crate::router::Router;
+
+/// Socket buffers; the system may clamp them.
+const SOCKET_BUFFER_BYTES: usize = 4 << 20;
+/// What one stream may send unread. A frame of the largest size fits.
+const STREAM_WINDOW_BYTES: u32 = 16 << 20;
+/// What all streams of a connection may send unread.
+const CONNECTION_WINDOW_BYTES: u32 = 64 << 20;
+
+/// Why the endpoint does not stand.
+#[derive(Debug, thiserror::Error)]
+pub enum BindError {
+    /// The address is reachable by others, and clients prove nothing.
+    #[error(
+        "listening on {0} would let anyone in: bind a loopback address, or set \
+         listen.insecure_no_auth = true if the network is trusted"
+    )]
+    Unauthenticated(SocketAddr),
+    /// The address cannot be bound.
+    #[error("cannot listen on {address}: {source}")]
+    Address {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// There is no usable certificate.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+}
+
+/// The listening endpoint with its connections.
+#[derive(Debug)]
+pub struct Server {
+    endpoint: quinn::Endpoint,
+    address: SocketAddr,
+    ca: Option<PathBuf>,
+    stopping: watch::Sender<Option<Duration>>,
+    accepting: tokio::task::JoinHandle<()>,
+}
+
+/// What every connection shares.
+#[derive(Debug)]
+pub(super) struct Shared {
+    pub(super) settings: NetSettings,
+    pub(super) router: Router,
+    pub(super) metrics: Arc<NetMetrics>,
+    /// The deadline of the shutdown, once there is one.
+    pub(super) stopping: watch::Receiver<Option<Duration>>,
+}
+
+impl Server {
+    /// Binds the address and begins to accept, on the current runtime.
+    ///
+    /// # Errors
+    ///
+    /// An address that must not or cannot be bound; no usable certificate.
+    pub fn bind(
+        settings: NetSettings,
+        router: Router,
+        metrics: Arc<NetMetrics>,
+    ) -> Result<Self, BindError> {
+        let wanted = settings.address;
+        if !wanted.ip().is_loopback() && !settings.insecure_no_auth {
+            return Err(BindError::Unauthenticated(wanted));
+        }
+        let (crypto, ca) = tls::server_config(settings.tls.as_ref(), &settings.state_folder)?;
+        let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
+        config.transport_config(Arc::new(transport(&settings)));
+        let refused = |source| BindError::Address { address: wanted, source };
+        let socket = UdpSocket::bind(wanted).map_err(refused)?;
+        enlarge_buffers(&socket);
+        let endpoint = quinn::Endpoint::new(
+            EndpointConfig::default(),
+            Some(config),
+            socket,
+            Arc::new(TokioRuntime),
+        )
+        .map_err(refused)?;
+        let address = endpoint.local_addr().map_err(refused)?;
+        let (stopping, receiver) = watch::channel(None);
+        let shared = Arc::new(Shared { settings, router, metrics, stopping: receiver });
+        let accepting = tokio::spawn(accept(endpoint.clone(), shared));
+        Ok(Self { endpoint, address, ca, stopping, accepting })
+    }
+
+    /// The address that was bound.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// The authority that clients must trust, when the certificate is the development one.
+    #[must_use]
+    pub fn ca(&self) -> Option<&PathBuf> {
+        self.ca.as_ref()
+    }
+
+    /// Takes no more connections and tells every client how long it has.
+    pub fn go_away(&self, deadline: Duration) {
+        self.endpoint.set_server_config(None);
+        self.stopping.send_replace(Some(deadline));
+    }
+
+    /// Closes what is left and waits until the peers know, for a second at most.
+    pub async fn close(self) {
+        self.accepting.abort();
+        let code = ErrorCode::ShuttingDown;
+        self.endpoint.close(VarInt::from_u32(code.number()), code.meaning().as_bytes());
+        let _ = tokio::time::timeout(Duration::from_secs(1), self.endpoint.wait_idle()).await;
+    }
+}
+
+fn transport(settings: &NetSettings) -> TransportConfig {
+    let mut transport = TransportConfig::default();
+    let idle = u32::try_from(settings.idle_timeout.as_millis()).unwrap_or(u32::MAX);
+    transport
+        .max_concurrent_bidi_streams(VarInt::from_u32(settings.max_streams.saturating_add(1)))
+        .max_concurrent_uni_streams(VarInt::from_u32(0))
+        .stream_receive_window(VarInt::from_u32(STREAM_WINDOW_BYTES))
+        .receive_window(VarInt::from_u32(CONNECTION_WINDOW_BYTES))
+        .send_window(u64::from(CONNECTION_WINDOW_BYTES))
+        .max_idle_timeout(Some(IdleTimeout::from(VarInt::from_u32(idle))))
+        .datagram_receive_buffer_size(None);
+    transport
+}
+
+fn enlarge_buffers(socket: &UdpSocket) {
+    let socket = SockRef::from(socket);
+    let wanted = socket
+        .set_recv_buffer_size(SOCKET_BUFFER_BYTES)
+        .and_then(|()| socket.set_send_buffer_size(SOCKET_BUFFER_BYTES));
+    let got = socket.recv_buffer_size().unwrap_or_default();
+    if wanted.is_err() || got < SOCKET_BUFFER_BYTES {
+        tracing::warn!(
+            wanted = SOCKET_BUFFER_BYTES,
+            got,
+            "the system clamps socket buffers; raise net.core.rmem_max and net.core.wmem_max"
+        );
+    }
+}
+
+async fn accept(endpoint: quinn::Endpoint, shared: Arc<Shared>) {
+    let next = AtomicU64::new(1);
+    let mut connections = JoinSet::new();
+    while let Some(incoming) = endpoint.accept().await {
+        while connections.try_join_next().is_some() {}
+        if connections.len() >= shared.settings.max_connections {
+            shared.metrics.error(ErrorCode::TooManyConnections);
+            incoming.refuse();
+            continue;
+        }
+        let id = ConnectionId(next.fetch_add(1, Ordering::Relaxed));
+        connections.spawn(connection::serve(incoming, id, shared.clone()));
+    }
+}

@@ -1,0 +1,62 @@
+//! What the network counts.
+
+use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use waypost_protocol::ErrorCode;
+
+/// The network's series.
+#[derive(Debug)]
+pub struct NetMetrics {
+    /// Connections that stand.
+    pub connections: IntGauge,
+    /// Connections that were accepted.
+    pub accepted: IntCounter,
+    /// Streams that stand.
+    pub streams: IntGauge,
+    /// Errors that peers were told, by code.
+    pub errors: IntCounterVec,
+    /// Publish frames by outcome.
+    pub publishes: IntCounterVec,
+    /// Bytes of delivered batches.
+    pub delivered_bytes: IntCounter,
+}
+
+impl NetMetrics {
+    /// Makes the series and registers them.
+    ///
+    /// # Errors
+    ///
+    /// A series of the same name is registered already.
+    pub fn register(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let metrics = Self {
+            connections: IntGauge::new("waypost_connections", "Connections that stand")?,
+            accepted: IntCounter::new("waypost_connections_total", "Connections accepted")?,
+            streams: IntGauge::new(
+                "waypost_streams",
+                "Publish and subscription streams that stand",
+            )?,
+            errors: IntCounterVec::new(
+                Opts::new("waypost_peer_errors_total", "Errors that peers were told, by code"),
+                &["code"],
+            )?,
+            publishes: IntCounterVec::new(
+                Opts::new("waypost_publishes_total", "Publish frames by outcome"),
+                &["outcome"],
+            )?,
+            delivered_bytes: IntCounter::new(
+                "waypost_delivered_bytes_total",
+                "Bytes of batches that were written to subscribers",
+            )?,
+        };
+        registry.register(Box::new(metrics.connections.clone()))?;
+        registry.register(Box::new(metrics.accepted.clone()))?;
+        registry.register(Box::new(metrics.streams.clone()))?;
+        registry.register(Box::new(metrics.errors.clone()))?;
+        registry.register(Box::new(metrics.publishes.clone()))?;
+        registry.register(Box::new(metrics.delivered_bytes.clone()))?;
+        Ok(metrics)
+    }
+
+    pub(super) fn error(&self, code: ErrorCode) {
+        self.errors.with_label_values(&[code.name()]).inc();
+    }
+}
