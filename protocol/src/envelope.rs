@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use prost::Message as _;
 
-use crate::{Epoch, Offset, ProducerId, Sequence, proto};
+use crate::{Epoch, ErrorCode, Offset, ProducerId, Sequence, proto};
 
 /// What the router says of a batch that it hands on.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -63,6 +63,14 @@ pub enum EnvelopeError {
     /// A field is out of its range.
     #[error("the envelope's field {0} is out of its range")]
     Field(&'static str),
+}
+
+impl EnvelopeError {
+    /// The code that a peer is told: the envelope travels in a control part.
+    #[must_use]
+    pub fn code(&self) -> ErrorCode {
+        ErrorCode::BadControl
+    }
 }
 
 impl Envelope {

@@ -1,0 +1,282 @@
+//! A valid frame of each kind and its description.
+
+use bytes::{Bytes, BytesMut};
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+use waypost_protocol::{
+    ErrorCode, Frame, Limits,
+    frame::{
+        Committed, Credit, Deliver, GoingAway, Hello, Outcome, Ping, Pong, Publish, PublishResult,
+        Rejected, Subscribe, Subscribed, Unsubscribe, Welcome,
+    },
+};
+
+use crate::{batches, envelopes, files::Vector};
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct Description {
+    pub(crate) describes: String,
+    pub(crate) kind: String,
+    /// The fields of the protobuf message, by their names in `waypost.proto`.
+    pub(crate) control: Value,
+    /// The vector in `batch` whose bytes follow the control part.
+    pub(crate) batch: Option<String>,
+}
+
+/// Reads a frame: its kind, its control part and the batch behind it.
+pub(crate) fn describe(frame: &Frame) -> (&'static str, Value, Option<&Bytes>) {
+    match frame {
+        Frame::Hello(hello) => ("hello", hello_fields(hello), None),
+        Frame::Welcome(welcome) => ("welcome", welcome_fields(welcome), None),
+        Frame::Publish(publish, batch) => {
+            let fields = json!({
+                "first_sequence": publish.first_sequence.to_string(),
+                "count": publish.count,
+            });
+            ("publish", fields, Some(batch))
+        }
+        Frame::PublishResult(result) => ("publish_result", result_fields(result), None),
+        Frame::Subscribe(subscribe) => {
+            let fields = json!({
+                "pattern": subscribe.pattern,
+                "credit_messages": subscribe.credit_messages.to_string(),
+                "credit_bytes": subscribe.credit_bytes.to_string(),
+            });
+            ("subscribe", fields, None)
+        }
+        Frame::Subscribed(subscribed) => {
+            let id = subscribed.subscription_id.to_string();
+            ("subscribed", json!({ "subscription_id": id }), None)
+        }
+        Frame::Deliver(deliver, batch) => {
+            let fields = json!({
+                "envelope": hex::encode(&deliver.envelope),
+                "envelope_crc32c": deliver.envelope_crc32c,
+            });
+            ("deliver", fields, Some(batch))
+        }
+        Frame::Credit(credit) => {
+            let fields = json!({
+                "messages": credit.messages.to_string(),
+                "bytes": credit.bytes.to_string(),
+            });
+            ("credit", fields, None)
+        }
+        Frame::Unsubscribe(Unsubscribe {}) => ("unsubscribe", json!({}), None),
+        Frame::Ping(ping) => ("ping", json!({ "nonce": ping.nonce.to_string() }), None),
+        Frame::Pong(pong) => ("pong", json!({ "nonce": pong.nonce.to_string() }), None),
+        Frame::GoingAway(away) => {
+            let fields = json!({ "reason": away.reason, "deadline_ms": away.deadline_ms });
+            ("going_away", fields, None)
+        }
+        Frame::Error(error) => {
+            ("error", json!({ "code": error.code, "message": error.message }), None)
+        }
+    }
+}
+
+/// The limits of hello or welcome; a macro because the generated message has no public name.
+macro_rules! limits_fields {
+    ($frame:ident) => {
+        $frame.limits.as_ref().map(|limits| {
+            json!({
+                "max_frame_bytes": limits.max_frame_bytes,
+                "max_batch_messages": limits.max_batch_messages,
+                "max_message_bytes": limits.max_message_bytes,
+                "max_headers": limits.max_headers,
+            })
+        })
+    };
+}
+
+fn hello_fields(hello: &Hello) -> Value {
+    json!({
+        "versions": hello.versions,
+        "limits": limits_fields!(hello),
+        "client_name": hello.client_name,
+        "client_version": hello.client_version,
+        "token": hex::encode(&hello.token),
+    })
+}
+
+fn welcome_fields(welcome: &Welcome) -> Value {
+    json!({
+        "version": welcome.version,
+        "limits": limits_fields!(welcome),
+        "router_name": welcome.router_name,
+        "router_version": welcome.router_version,
+        "connection_id": welcome.connection_id.to_string(),
+        "key_hash": welcome.key_hash,
+        "idle_timeout_ms": welcome.idle_timeout_ms,
+    })
+}
+
+fn result_fields(result: &PublishResult) -> Value {
+    let outcome = match &result.outcome {
+        None => Value::Null,
+        Some(Outcome::Committed(committed)) => json!({ "committed": {
+            "offset": committed.offset.map(|offset| offset.to_string()),
+            "duplicate": committed.duplicate,
+            "unrouted": committed.unrouted,
+        }}),
+        Some(Outcome::Rejected(rejected)) => json!({ "rejected": {
+            "code": rejected.code,
+            "message": rejected.message,
+        }}),
+    };
+    json!({
+        "first_sequence": result.first_sequence.to_string(),
+        "count": result.count,
+        "outcome": outcome,
+    })
+}
+
+fn batch_vector(name: &str) -> Bytes {
+    let vector = batches::cases().into_iter().find(|vector| vector.name == name);
+    vector.expect("there is a batch of this name").bytes.into()
+}
+
+fn committed(offset: Option<u64>, duplicate: bool, unrouted: bool) -> Frame {
+    let outcome = Some(Outcome::Committed(Committed { offset, duplicate, unrouted }));
+    Frame::PublishResult(PublishResult { first_sequence: 64, count: 64, outcome })
+}
+
+/// The valid frames of this version.
+pub(crate) fn cases() -> Vec<Vector<Description>> {
+    let case = |name: &str, describes: &str, batch: Option<&str>, frame: Frame| {
+        let mut bytes = BytesMut::new();
+        frame.encode(&mut bytes);
+        let (kind, control, _) = describe(&frame);
+        Vector {
+            name: name.to_owned(),
+            bytes: bytes.to_vec(),
+            description: Description {
+                describes: describes.to_owned(),
+                kind: kind.to_owned(),
+                control,
+                batch: batch.map(str::to_owned),
+            },
+        }
+    };
+    let mut cases = vec![
+        case("hello", "A client with limits, a name and a token.", None, hello()),
+        case(
+            "hello-bare",
+            "A client that names nothing but the version it speaks.",
+            None,
+            Frame::Hello(Hello { versions: vec![1], ..Hello::default() }),
+        ),
+        case("welcome", "The router's answer.", None, welcome()),
+        case(
+            "publish",
+            "The first batch of a publish stream.",
+            Some("one-message"),
+            Frame::Publish(Publish { first_sequence: 0, count: 1 }, batch_vector("one-message")),
+        ),
+        case(
+            "publish-later",
+            "A hundred messages from sequence 2^32 on.",
+            Some("many-messages"),
+            Frame::Publish(
+                Publish { first_sequence: 1 << 32, count: 100 },
+                batch_vector("many-messages"),
+            ),
+        ),
+        case("committed", "Committed on memory topics.", None, committed(None, false, false)),
+        case(
+            "committed-unrouted",
+            "Committed; some message matched no route and no subscription.",
+            None,
+            committed(None, false, true),
+        ),
+        case(
+            "committed-stream",
+            "Committed to a stream: the first message has offset 0.",
+            None,
+            committed(Some(0), false, false),
+        ),
+        case(
+            "committed-twice",
+            "Committed to a stream before, at offset 9: a duplicate.",
+            None,
+            committed(Some(9), true, false),
+        ),
+        case("rejected", "Rejected with a code: certainly not stored.", None, rejected()),
+    ];
+    cases.extend([
+        case("subscribe", "A pattern with credit.", None, subscribe()),
+        case(
+            "subscribed",
+            "The router's answer to subscribe.",
+            None,
+            Frame::Subscribed(Subscribed { subscription_id: 3 }),
+        ),
+        case("deliver", "A batch beside its envelope.", Some("keys"), deliver()),
+        case(
+            "credit",
+            "More credit.",
+            None,
+            Frame::Credit(Credit { messages: 1000, bytes: 1 << 33 }),
+        ),
+        case("unsubscribe", "A frame without a body.", None, Frame::Unsubscribe(Unsubscribe {})),
+        case("ping", "The largest nonce.", None, Frame::Ping(Ping { nonce: u64::MAX })),
+        case(
+            "pong",
+            "The answer to ping, with its nonce.",
+            None,
+            Frame::Pong(Pong { nonce: u64::MAX }),
+        ),
+        case("going-away", "The router stops.", None, going_away()),
+        case(
+            "error",
+            "Why the conversation ends.",
+            None,
+            Frame::error(ErrorCode::SlowConsumer, "nothing was taken for 5 s"),
+        ),
+    ]);
+    cases
+}
+
+fn hello() -> Frame {
+    Frame::Hello(Hello {
+        versions: vec![1, 2],
+        limits: Some(Limits::default().into()),
+        client_name: "vectors".to_owned(),
+        client_version: "0.1.0".to_owned(),
+        token: Bytes::from_static(b"\x00secret\xff"),
+    })
+}
+
+fn welcome() -> Frame {
+    Frame::Welcome(Welcome {
+        version: 1,
+        limits: Some(Limits { max_frame_bytes: 1 << 20, ..Limits::default() }.into()),
+        router_name: "waypost".to_owned(),
+        router_version: "0.1.0".to_owned(),
+        connection_id: 7,
+        key_hash: "xxh3".to_owned(),
+        idle_timeout_ms: 30_000,
+    })
+}
+
+fn rejected() -> Frame {
+    let code = ErrorCode::SystemTopic;
+    let rejected = Rejected { code: code.number(), message: code.meaning().to_owned() };
+    let outcome = Some(Outcome::Rejected(rejected));
+    Frame::PublishResult(PublishResult { first_sequence: 0, count: 1, outcome })
+}
+
+fn subscribe() -> Frame {
+    let pattern = "quakes.*.>".to_owned();
+    Frame::Subscribe(Subscribe { pattern, credit_messages: 4096, credit_bytes: 16 << 20 })
+}
+
+fn deliver() -> Frame {
+    let (envelope, envelope_crc32c) = envelopes::routed().encode();
+    Frame::Deliver(Deliver { envelope, envelope_crc32c }, batch_vector("keys"))
+}
+
+fn going_away() -> Frame {
+    Frame::GoingAway(GoingAway { reason: "a new version".to_owned(), deadline_ms: 10_000 })
+}
