@@ -27,9 +27,8 @@ impl<'a> Column<'a> {
     /// End offset `index`; the value of message `i` lies between those of `i` and `i + 1`.
     #[must_use]
     pub fn end(&self, index: usize) -> Option<u32> {
-        let at = index.checked_mul(4)?;
-        let bytes = self.ends.get(at..at + 4)?;
-        bytes.try_into().ok().map(u32::from_le_bytes)
+        let bytes = self.ends.get(index.checked_mul(4)?..)?;
+        bytes.first_chunk().map(|chunk| u32::from_le_bytes(*chunk))
     }
 
     /// The value of one message.
@@ -112,8 +111,8 @@ impl<'a> CreatedColumn<'a> {
     /// Milliseconds since the Unix epoch for one message.
     #[must_use]
     pub fn get(&self, index: usize) -> Option<u64> {
-        let at = index.checked_mul(8)?;
-        self.bytes.get(at..at + 8)?.try_into().ok().map(u64::from_le_bytes)
+        let bytes = self.bytes.get(index.checked_mul(8)?..)?;
+        bytes.first_chunk().map(|chunk| u64::from_le_bytes(*chunk))
     }
 
     /// The times in order, in milliseconds since the Unix epoch.

@@ -115,6 +115,15 @@ fn a_batch_of_one_topic_says_so() {
 }
 
 #[test]
+fn there_is_nothing_past_the_end_not_even_where_a_place_would_overflow() {
+    let batch = sample();
+    for index in [batch.len(), usize::MAX / 8, usize::MAX / 4, usize::MAX] {
+        assert!(batch.get(index).is_none() && batch.created().get(index).is_none());
+        assert!(batch.topics().get(index).is_none() && batch.keys().get(index).is_none());
+    }
+}
+
+#[test]
 fn gathering_everything_keeps_the_buffer() {
     let batch = sample();
     let all = batch.gather(&[0, 1]).expect("both are there");
