@@ -4,7 +4,8 @@ use bytes::{Buf as _, BytesMut};
 
 use super::{Frame, FrameError, PREFIX_BYTES, Prefix};
 
-/// Collects bytes and gives frames; it holds at most one incomplete frame beside what was pushed.
+/// Collects bytes and gives frames. It holds no more memory than one frame of the largest size, a
+/// prefix, and what is pushed between two polls.
 ///
 /// Push what arrived, then poll until `None`. After an error the stream has lost its framing: every
 /// later poll gives the same error.
@@ -31,6 +32,7 @@ impl FrameDecoder {
     /// Appends bytes that arrived.
     pub fn push(&mut self, bytes: &[u8]) {
         if self.failed.is_none() {
+            self.make_room(bytes.len());
             self.buffer.extend_from_slice(bytes);
         }
     }
@@ -56,6 +58,13 @@ impl FrameDecoder {
         self.prefix.is_some() || !self.buffer.is_empty()
     }
 
+    /// Bytes of memory held for what was pushed and is in no frame yet, and for the rest of the frame
+    /// that has begun.
+    #[must_use]
+    pub fn capacity(&self) -> usize {
+        self.buffer.capacity()
+    }
+
     fn try_poll(&mut self) -> Result<Option<Frame>, FrameError> {
         let prefix = match self.prefix {
             Some(prefix) => prefix,
@@ -69,11 +78,21 @@ impl FrameDecoder {
             },
         };
         if self.buffer.len() < prefix.body_len() {
-            self.buffer.reserve(prefix.body_len() - self.buffer.len());
+            self.make_room(prefix.body_len() - self.buffer.len());
             return Ok(None);
         }
         self.prefix = None;
         let body = self.buffer.split_to(prefix.body_len()).freeze();
         Frame::decode(prefix, body).map(Some)
+    }
+
+    /// Makes room for exactly this many more bytes: growth by doubling, as `BytesMut` does it, would
+    /// let a peer make this side hold several times the limit.
+    fn make_room(&mut self, additional: usize) {
+        if !self.buffer.try_reclaim(additional) {
+            let mut larger = BytesMut::with_capacity(self.buffer.len() + additional);
+            larger.extend_from_slice(&self.buffer);
+            self.buffer = larger;
+        }
     }
 }

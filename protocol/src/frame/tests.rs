@@ -79,6 +79,23 @@ fn a_bad_prefix_is_refused_before_its_body_arrives() {
 }
 
 #[test]
+fn memory_stays_within_a_frame_a_prefix_and_one_push() {
+    let limit = 1000;
+    let mut decoder = FrameDecoder::new(limit);
+    let batch = Bytes::from(vec![0; limit as usize - 4]);
+    let publish = Frame::Publish(Publish { first_sequence: 1, count: 1 }, batch);
+    let bytes = encoded(&vec![publish; 20]);
+    for piece in [7, 64, 300, 999, 1500] {
+        for chunk in bytes.chunks(piece) {
+            decoder.push(chunk);
+            while decoder.poll().expect("the frames are sound").is_some() {}
+            // The largest push so far, because memory of a frame that is gone is used again.
+            assert!(decoder.capacity() <= limit as usize + PREFIX_BYTES + piece, "{piece}");
+        }
+    }
+}
+
+#[test]
 fn data_belongs_to_publish_and_deliver_alone() {
     check_refused([0, 0, 0, 0, 3, 0, 0, 0], FrameError::Data { kind: 3, bytes: 0 });
     let mut decoder = FrameDecoder::new(1000);
