@@ -70,7 +70,7 @@ pub mod runtime {
         parse::<P::Config>(configuration).and_then(P::new).map_err(|error| error.to_string())
     }
 
-    fn parse<C: DeserializeOwned>(configuration: &str) -> Result<C> {
+    pub(crate) fn parse<C: DeserializeOwned>(configuration: &str) -> Result<C> {
         let mut json = serde_json::Deserializer::from_str(configuration);
         serde_path_to_error::deserialize(&mut json).map_err(|error| {
             let path = error.path().to_string();

@@ -76,6 +76,7 @@ mod emitter;
 mod error;
 mod export;
 mod imports;
+pub mod json;
 mod manifest;
 mod message;
 mod outgoing;
@@ -95,7 +96,7 @@ pub use outgoing::Outgoing;
 pub use plugin::{NoConfig, Plugin, Verdict};
 pub use serde;
 pub use serde_json;
-pub use waypost_protocol::Headers;
+pub use waypost_protocol::{Headers, TopicError, check_topic};
 pub use waypost_sdk_macros::{filter, router, transform};
 
 /// What most plugins need.
