@@ -2,7 +2,8 @@
 
 use std::{error::Error as StdError, fmt};
 
-/// Why a plugin rejects a message or refuses its configuration: a text for people.
+/// Why a plugin rejects a message or refuses its configuration: a text for people. Of a reject's text the
+/// first 1,024 bytes are kept.
 ///
 /// Any error converts into it with `?`, with the text of its causes behind its own. It is not an
 /// error type itself, which is what lets every other one convert.

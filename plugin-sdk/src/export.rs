@@ -53,6 +53,9 @@ pub mod runtime {
         Emitter, Error, Message, Plugin, Result, Verdict, bindings::waypost::plugin::types,
     };
 
+    /// What is kept of an error's text.
+    const MAX_REASON_BYTES: usize = 1024;
+
     /// Sets the panic hook, because a call may panic from now on, and gives the manifest.
     #[must_use]
     pub fn manifest<P: Plugin>() -> Manifest {
@@ -107,10 +110,20 @@ pub mod runtime {
             if !matches!(verdict, Ok(types::Verdict::Emit(_))) {
                 emitter.discard();
             }
-            verdicts
-                .push(verdict.unwrap_or_else(|error| types::Verdict::Reject(error.to_string())));
+            verdicts.push(verdict.unwrap_or_else(|error| types::Verdict::Reject(reason(&error))));
         }
         Output { verdicts, emitted: emitter.finish() }
+    }
+
+    /// The error's text, cut where it is too long: it often quotes a message, of which it could fill the
+    /// limit that the router sets for a batch's whole answer.
+    fn reason(error: &Error) -> String {
+        let mut reason = error.to_string();
+        if reason.len() > MAX_REASON_BYTES {
+            reason.truncate(reason.floor_char_boundary(MAX_REASON_BYTES));
+            reason.push('…');
+        }
+        reason
     }
 
     /// The verdict, when it goes with the number of emitted messages.

@@ -192,6 +192,18 @@ fn a_verdict_that_contradicts_the_emitted_messages_is_a_reject() {
     );
 }
 
+#[test]
+fn a_long_reason_is_cut_between_two_characters() {
+    let verdict = format!("0 x{}", "é".repeat(100_000));
+    let Some(Outcome::Rejected(reason)) =
+        Harness::<Obedient>::new(json!({})).unwrap().run([TestMessage::new("t", verdict)]).pop()
+    else {
+        panic!("it was not rejected")
+    };
+    assert!((1000..=1027).contains(&reason.len()), "{}", reason.len());
+    assert!(reason.starts_with("no verdict `xé") && reason.ends_with("é…"), "{reason}");
+}
+
 /// Emits what `edit` makes of each source.
 struct Edit<const WHICH: usize>;
 
