@@ -11,6 +11,14 @@ use waypost_protocol::{Pattern, PatternLevel};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct EntryId(u64);
 
+impl EntryId {
+    /// Its number, for peers that are told it.
+    #[must_use]
+    pub fn number(self) -> u64 {
+        self.0
+    }
+}
+
 /// Patterns, each with a value. A clone shares nothing: a writer changes its own copy and swaps it
 /// in while readers go on with the old one.
 #[derive(Debug, Clone)]

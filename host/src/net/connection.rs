@@ -41,8 +41,13 @@ pub(super) async fn serve(incoming: quinn::Incoming, id: ConnectionId, shared: A
     shared.metrics.accepted.inc();
     shared.metrics.connections.inc();
     if let Err(Violation::Told { code, message }) = converse(&connection, id, &shared).await {
-        shared.metrics.error(code);
-        tracing::warn!(connection = %id, remote = %connection.remote_address(), %code, message, "closed a connection");
+        let remote = connection.remote_address();
+        if code == ErrorCode::ShuttingDown {
+            tracing::debug!(connection = %id, %remote, "let a client go");
+        } else {
+            shared.metrics.error(code);
+            tracing::warn!(connection = %id, %remote, %code, message, "closed a connection");
+        }
         connection.close(VarInt::from_u32(code.number()), message.as_bytes());
     }
     shared.metrics.connections.dec();
@@ -80,15 +85,24 @@ async fn converse(
             deadline = stopped(&mut stopping), if !told => {
                 told = true;
                 writer.write(&going_away(deadline)).await?;
+                if streams.is_empty() {
+                    break;
+                }
             }
             Some(ended) = streams.join_next(), if !streams.is_empty() => {
                 // A stream's panic is ours; the connection goes on without that stream.
                 if let Ok(Err(violation)) = ended {
                     return Err(violation);
                 }
+                if told && streams.is_empty() {
+                    break;
+                }
             }
         }
     }
+    // The router stops and this client has nothing open: it is let go once it has read so.
+    writer.finish().await;
+    Err(Violation::new(ErrorCode::ShuttingDown, ErrorCode::ShuttingDown.meaning()))
 }
 
 async fn shake_hands(
@@ -181,20 +195,22 @@ async fn stream_of(
         Ok(None) => Ok(()),
         Err(violation) => Err(violation),
     };
-    metrics.streams.dec();
-    match ended {
+    let ended = match ended {
         Err(Violation::Told { code, message }) if !code.closes_connection() => {
             metrics.error(code);
             writer.write(&Frame::error(code, message)).await.unwrap_or_default();
-            writer.finish();
+            writer.finish().await;
             Ok(())
         }
         Err(Violation::Lost) => Ok(()),
-        other => {
-            writer.finish();
-            other
+        Err(violation) => Err(violation),
+        Ok(()) => {
+            writer.finish().await;
+            Ok(())
         }
-    }
+    };
+    metrics.streams.dec();
+    ended
 }
 
 /// Counts a subscription of the connection while it stands.

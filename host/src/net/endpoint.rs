@@ -121,12 +121,16 @@ impl Server {
         self.stopping.send_replace(Some(deadline));
     }
 
-    /// Closes what is left and waits until the peers know, for a second at most.
-    pub async fn close(self) {
+    /// Waits until every client has gone, for `patience` at most; then closes what is left and waits until
+    /// the peers know, for a second at most. To be called after [`go_away`](Self::go_away). Gives whether
+    /// every client went by itself.
+    pub async fn close(mut self, patience: Duration) -> bool {
+        let gone = tokio::time::timeout(patience, &mut self.accepting).await.is_ok();
         self.accepting.abort();
         let code = ErrorCode::ShuttingDown;
         self.endpoint.close(VarInt::from_u32(code.number()), code.meaning().as_bytes());
         let _ = tokio::time::timeout(Duration::from_secs(1), self.endpoint.wait_idle()).await;
+        gone
     }
 }
 
@@ -162,7 +166,13 @@ fn enlarge_buffers(socket: &UdpSocket) {
 async fn accept(endpoint: quinn::Endpoint, shared: Arc<Shared>) {
     let next = AtomicU64::new(1);
     let mut connections = JoinSet::new();
-    while let Some(incoming) = endpoint.accept().await {
+    let mut stopping = shared.stopping.clone();
+    loop {
+        let incoming = tokio::select! {
+            Some(incoming) = endpoint.accept() => incoming,
+            _ = stopping.wait_for(Option::is_some) => break,
+            else => break,
+        };
         while connections.try_join_next().is_some() {}
         if connections.len() >= shared.settings.max_connections {
             shared.metrics.error(ErrorCode::TooManyConnections);
@@ -172,4 +182,5 @@ async fn accept(endpoint: quinn::Endpoint, shared: Arc<Shared>) {
         let id = ConnectionId(next.fetch_add(1, Ordering::Relaxed));
         connections.spawn(connection::serve(incoming, id, shared.clone()));
     }
+    while connections.join_next().await.is_some() {}
 }

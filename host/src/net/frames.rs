@@ -105,9 +105,11 @@ impl FrameWriter {
         written.map_err(|_| Violation::Lost)
     }
 
-    /// Says that there is no more.
-    pub(super) fn finish(&mut self) {
+    /// Says that there is no more, and waits until the peer has everything or is gone.
+    pub(super) async fn finish(&mut self) {
         // A stream that was stopped or lost needs no end.
-        let _ = self.stream.finish();
+        if self.stream.finish().is_ok() {
+            let _ = self.stream.stopped().await;
+        }
     }
 }

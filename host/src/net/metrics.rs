@@ -47,6 +47,9 @@ impl NetMetrics {
                 "Bytes of batches that were written to subscribers",
             )?,
         };
+        for outcome in ["committed", "rejected"] {
+            metrics.publishes.with_label_values(&[outcome]);
+        }
         registry.register(Box::new(metrics.connections.clone()))?;
         registry.register(Box::new(metrics.accepted.clone()))?;
         registry.register(Box::new(metrics.streams.clone()))?;

@@ -38,7 +38,8 @@ pub(super) async fn serve(
         return Err(Violation::new(code, code.meaning()));
     };
     let mut subscription = peer.shared.router.subscribe(&pattern, peer.shared.settings.queue);
-    writer.write(&Frame::Subscribed(Subscribed { subscription_id: 0 })).await?;
+    let subscription_id = subscription.id().0;
+    writer.write(&Frame::Subscribed(Subscribed { subscription_id })).await?;
     let credit = Credit::new(subscribe.credit_messages, subscribe.credit_bytes);
     deliver(peer, &mut subscription, credit, &mut reader, writer).await
 }
@@ -103,6 +104,9 @@ fn cut(
         return Ok((None, Some(delivery)));
     };
     let total = u32::try_from(delivery.batch.len()).unwrap_or(u32::MAX);
+    if count == total {
+        return Ok((Some(delivery), None));
+    }
     let part = |from: u32, to: u32| {
         let indices: Vec<u32> = (from..to).collect();
         let batch = delivery.batch.gather(&indices)?;

@@ -284,6 +284,6 @@ async fn a_stopping_router_says_so_on_the_control_stream() {
     assert!(
         matches!(control.next().await, Some(Frame::GoingAway(away)) if away.deadline_ms == 3000)
     );
-    running.server.close().await;
+    running.server.close(Duration::from_secs(5)).await;
     assert!(control.next().await.is_none());
 }

@@ -3,6 +3,7 @@
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
 };
+use waypost_core::RouteDefinition;
 
 /// The router's series. Labels are names from the configuration and error codes, never topics.
 #[derive(Debug)]
@@ -119,6 +120,21 @@ impl RouterMetrics {
         };
         metrics.register_all(registry)?;
         Ok(metrics)
+    }
+
+    /// Makes a route's series stand at zero before its first message, so that a rate over them has a
+    /// beginning.
+    pub(super) fn announce(&self, route: &RouteDefinition) {
+        let name = route.name.as_str();
+        for each in [&self.route_messages, &self.route_outputs, &self.dead_letters_unseen] {
+            each.with_label_values(&[name]);
+        }
+        for stage in &route.stages {
+            let labels = [name, stage.name.as_str()];
+            self.dropped.with_label_values(&labels);
+            self.swaps.with_label_values(&labels);
+            self.stage_seconds.with_label_values(&labels);
+        }
     }
 
     fn register_all(&self, registry: &Registry) -> Result<(), prometheus::Error> {

@@ -27,13 +27,14 @@ pub use lane::LaneLimits;
 use lane::RouteInlet;
 pub use metrics::RouterMetrics;
 pub use pipeline::StageSet;
-use pipeline::now_ms;
 pub use publish::{Origin, Pending, Published};
 pub use queue::{Delivery, QueueLimits, Received};
 use queue::{QueueReceiver, QueueSender};
 use tokio::task::JoinSet;
 use waypost_core::{EntryId, RouteDefinition};
-use waypost_protocol::{Batch, Envelope, ErrorCode, Pattern};
+use waypost_protocol::{Batch, Envelope, ErrorCode, Pattern, SubscriptionId};
+
+use crate::time::now_ms;
 
 /// What a router is made with.
 #[derive(Debug, Clone, Copy)]
@@ -80,6 +81,7 @@ impl Router {
         let mut lanes = JoinSet::new();
         let mut inlets = Vec::new();
         for definition in routes {
+            fanout.metrics.announce(&definition);
             let source = definition.source.clone();
             let inlet = RouteInlet::start(definition, &stages, &fanout, settings.lane, &mut lanes);
             let inlet = Arc::new(inlet);
@@ -172,6 +174,12 @@ impl Router {
 }
 
 impl Subscription {
+    /// What it is known by.
+    #[must_use]
+    pub fn id(&self) -> SubscriptionId {
+        SubscriptionId(self.id.number())
+    }
+
     /// The next delivery, or why there is none.
     pub async fn recv(&mut self) -> Received {
         self.receiver.recv().await

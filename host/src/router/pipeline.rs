@@ -1,15 +1,10 @@
 //! What a lane does with a batch: each stage in order, then its destination.
 
-use std::{
-    collections::HashMap,
-    sync::Arc,
-    time::{Instant, SystemTime, UNIX_EPOCH},
-};
+use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use arc_swap::ArcSwap;
 use waypost_core::{
-    DeadLetters, Destination, Failed, Failure, Folded, OutputLimits, RouteDefinition, StageName,
-    fold,
+    DeadLetters, Destination, Failed, Failure, Folded, RouteDefinition, StageName, fold,
 };
 use waypost_protocol::{Batch, Envelope, ErrorCode, Limits};
 
@@ -17,6 +12,7 @@ use super::{
     fanout::Fanout,
     stage::{Stage, StageFailure, StageInstance, StageVersion},
 };
+use crate::time::now_ms;
 
 /// The stages of all routes as they run at this moment. A lane looks once for each batch, so that one
 /// version of each stage processes it, and a swap of several stages is one step.
@@ -57,9 +53,6 @@ struct Running {
     version: Arc<dyn StageVersion>,
     instance: Box<dyn StageInstance>,
 }
-
-/// Every answer may emit this many messages for one.
-const ALLOWED: OutputLimits = OutputLimits { max_emitted_per_message: 64 };
 
 impl Pipeline {
     pub(super) fn new(
@@ -155,7 +148,7 @@ impl Pipeline {
             }
         };
         let output = running.instance.process(batch).await?;
-        fold(batch, &output, ALLOWED, Limits::default())
+        fold(batch, &output, stage.version.output_limits(), Limits::default())
             .map_err(|error| StageFailure { code: error.code(), text: error.to_string() })
     }
 
@@ -215,12 +208,6 @@ impl Pipeline {
             }
         }
     }
-}
-
-/// Milliseconds since the Unix epoch.
-pub(super) fn now_ms() -> u64 {
-    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn hex(bytes: &[u8]) -> String {

@@ -6,13 +6,16 @@
 use std::{fmt::Debug, sync::Arc};
 
 use futures_util::future::BoxFuture;
-use waypost_core::{StageName, StageOutput};
+use waypost_core::{OutputLimits, StageName, StageOutput};
 use waypost_protocol::{Batch, ErrorCode, StageRun};
 
 /// A compiled and configured plugin.
 pub trait StageVersion: Debug + Send + Sync {
     /// How the envelope names this version.
     fn run(&self) -> &StageRun;
+
+    /// How much its answers may hold.
+    fn output_limits(&self) -> OutputLimits;
 
     /// A new instance, configured.
     fn instantiate(&self) -> BoxFuture<'_, Result<Box<dyn StageInstance>, StageFailure>>;

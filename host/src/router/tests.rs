@@ -4,8 +4,8 @@ use std::num::NonZeroU16;
 
 use futures_util::future::BoxFuture;
 use waypost_core::{
-    BatchPolicy, Destination, Emitted, PluginName, RouteName, StageDefinition, StageName,
-    StageOutput, Verdict,
+    BatchPolicy, Destination, Emitted, OutputLimits, PluginName, RouteName, StageDefinition,
+    StageName, StageOutput, Verdict,
 };
 use waypost_protocol::{BatchBuilder, ConnectionId, StageRun, Topic, dead_letter};
 
@@ -27,6 +27,10 @@ struct FakeInstance(Answer);
 impl StageVersion for FakeVersion {
     fn run(&self) -> &StageRun {
         &self.run
+    }
+
+    fn output_limits(&self) -> OutputLimits {
+        OutputLimits { max_emitted_per_message: 4 }
     }
 
     fn instantiate(&self) -> BoxFuture<'_, Result<Box<dyn StageInstance>, StageFailure>> {

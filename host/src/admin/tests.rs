@@ -1,0 +1,92 @@
+//! The admin server over real HTTP on loopback.
+
+use std::{net::Ipv4Addr, path::Path, sync::Arc};
+
+use prometheus::Registry;
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
+
+use super::*;
+use crate::{
+    deploy::{DeployMetrics, Deployer},
+    net::NetMetrics,
+    router::{RouterMetrics, StageSet},
+    wasm::{Sandbox, SandboxLimits, SandboxMetrics},
+};
+
+struct Stand {
+    admin: Admin,
+    lifecycle: Arc<Lifecycle>,
+}
+
+async fn stand() -> Stand {
+    let registry = Registry::new();
+    let sandbox_metrics = Arc::new(SandboxMetrics::register(&registry).expect("a new registry"));
+    let router_metrics = Arc::new(RouterMetrics::register(&registry).expect("a new registry"));
+    NetMetrics::register(&registry).expect("a new registry");
+    let deployer = Deployer::new(
+        Arc::new(Sandbox::new(None, sandbox_metrics).expect("the engine starts")),
+        Path::new("plugins"),
+        &[],
+        |_| SandboxLimits::default(),
+        Arc::new(StageSet::default()),
+        router_metrics,
+        DeployMetrics::register(&registry).expect("a new registry"),
+    );
+    let lifecycle = Arc::new(Lifecycle::default());
+    let state = AdminState { registry, lifecycle: lifecycle.clone(), deployer: Arc::new(deployer) };
+    let admin = Admin::start((Ipv4Addr::LOCALHOST, 0).into(), state).await.expect("a free port");
+    Stand { admin, lifecycle }
+}
+
+impl Stand {
+    /// Status and body of an answer.
+    async fn get(&self, path: &str) -> (u16, String) {
+        let mut stream = TcpStream::connect(self.admin.address()).await.expect("it listens");
+        let request = format!("GET {path} HTTP/1.0\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.expect("it reads");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).await.expect("it answers");
+        let (head, body) = answer.split_once("\r\n\r\n").expect("a head and a body");
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+        (status.expect("a status"), body.to_owned())
+    }
+}
+
+#[tokio::test]
+async fn readiness_follows_the_lifecycle_while_health_stays() {
+    let stand = stand().await;
+    for (phase, status) in [(Phase::Starting, 503), (Phase::Ready, 200), (Phase::Draining, 503)] {
+        stand.lifecycle.enter(phase);
+        assert_eq!(stand.get("/readyz").await, (status, format!("{}\n", phase.name())));
+        assert_eq!(stand.get("/healthz").await.0, 200);
+    }
+}
+
+#[tokio::test]
+async fn every_series_has_a_help_text_and_there_are_enough_of_them() {
+    let stand = stand().await;
+    let (status, text) = stand.get("/metrics").await;
+    assert_eq!(status, 200);
+    let names = |kind: &str| {
+        let lines = text.lines().filter_map(|line| line.strip_prefix(kind));
+        lines.filter_map(|line| line.split(' ').next()).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let (helps, types) = (names("# HELP "), names("# TYPE "));
+    assert_eq!(helps, types, "each has both");
+    assert!(helps.iter().all(|name| name.starts_with("waypost_")), "{helps:?}");
+}
+
+#[tokio::test]
+async fn the_interface_answers_in_json_and_names_its_paths() {
+    let stand = stand().await;
+    let (status, version) = stand.get("/version").await;
+    let version: serde_json::Value = serde_json::from_str(&version).expect("JSON");
+    assert_eq!((status, version["protocol"].as_u64()), (200, Some(1)));
+    let (status, plugins) = stand.get("/api/v1/plugins").await;
+    assert_eq!((status, plugins.as_str()), (200, "{\"plugins\":[]}"));
+    let (status, nothing) = stand.get("/nothing").await;
+    assert!(status == 404 && nothing.contains("/api/v1/plugins"), "{nothing}");
+}

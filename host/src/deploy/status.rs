@@ -1,0 +1,41 @@
+//! What operators are told of a plugin.
+
+use serde::Serialize;
+
+/// A plugin as it runs at this moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct PluginStatus {
+    /// Its name: the file without `.wasm`.
+    pub name: String,
+    /// The file.
+    pub file: String,
+    /// SHA-256 of the artefact that runs, in hexadecimal.
+    pub digest: String,
+    /// The version in its manifest.
+    pub version: String,
+    /// `filter`, `transform`, `router` or `general`.
+    pub role: String,
+    /// Whether the same batch always gets the same answer.
+    pub deterministic: bool,
+    /// The interfaces that it imports.
+    pub imports: Vec<String>,
+    /// The stages that run it, as `route/stage`.
+    pub stages: Vec<String>,
+    /// Since when this artefact runs, in milliseconds since the Unix epoch.
+    pub since_ms: u64,
+    /// How many artefacts were accepted since the router started.
+    pub deploys: u64,
+    /// The last artefact that was refused, unless one was accepted since.
+    pub refused: Option<Refusal>,
+}
+
+/// An artefact that was refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Refusal {
+    /// SHA-256 of its bytes, in hexadecimal; none when the file could not be read.
+    pub digest: Option<String>,
+    /// Why.
+    pub error: String,
+    /// When, in milliseconds since the Unix epoch.
+    pub at_ms: u64,
+}

@@ -1,0 +1,154 @@
+//! Deploys of guests written by hand, into stages whose versions the tests look at.
+
+use std::{fs, path::Path, sync::Arc, time::Duration};
+
+use prometheus::Registry;
+use waypost_core::{
+    BatchPolicy, Destination, PluginName, RouteDefinition, RouteName, StageDefinition, StageName,
+};
+use waypost_protocol::Pattern;
+
+use super::*;
+use crate::{
+    router::{RouterMetrics, StageSet},
+    wasm::{Digest, Sandbox, SandboxLimits, SandboxMetrics, test_guest::Guest},
+};
+
+/// A guest that accepts a configuration of two bytes, `{}`, and traps on a longer one.
+const PICKY: &str = "(if (i32.gt_u (local.get 1) (i32.const 2)) (then (unreachable)))
+    (call $zeroed (i32.const 16))";
+
+struct Stand {
+    deployer: Arc<Deployer>,
+    stages: Arc<StageSet>,
+    folder: tempfile::TempDir,
+}
+
+fn stage(name: &str, configuration: &str) -> StageDefinition {
+    StageDefinition {
+        name: StageName::parse(name).expect("a name"),
+        plugin: PluginName::parse("guest").expect("a name"),
+        configuration: configuration.into(),
+    }
+}
+
+fn stand(stages: Vec<StageDefinition>) -> Stand {
+    let registry = Registry::new();
+    let metrics = SandboxMetrics::register(&registry).expect("a new registry");
+    let sandbox = Sandbox::new(None, Arc::new(metrics)).expect("the engine starts");
+    let folder = tempfile::tempdir().expect("a folder");
+    let set = Arc::new(StageSet::default());
+    let route = RouteDefinition {
+        name: RouteName::parse("route").expect("a name"),
+        source: Pattern::parse("in").expect("a pattern"),
+        stages,
+        destination: Destination::FromPlugin,
+        lanes: std::num::NonZeroU16::MIN,
+        batch: BatchPolicy::default(),
+    };
+    let deployer = Deployer::new(
+        Arc::new(sandbox),
+        folder.path(),
+        &[route],
+        |_| SandboxLimits::default(),
+        set.clone(),
+        Arc::new(RouterMetrics::register(&registry).expect("a new registry")),
+        DeployMetrics::register(&registry).expect("a new registry"),
+    );
+    Stand { deployer: Arc::new(deployer), stages: set, folder }
+}
+
+impl Stand {
+    fn put(&self, artefact: &[u8]) -> Digest {
+        put(self.folder.path(), artefact)
+    }
+
+    /// The digest that each stage of the route runs, in order.
+    fn running(&self) -> Vec<[u8; 32]> {
+        self.stages.of("route").iter().map(|stage| stage.version.run().digest).collect()
+    }
+}
+
+fn put(folder: &Path, artefact: &[u8]) -> Digest {
+    fs::write(folder.join("guest.wasm"), artefact).expect("the folder takes a file");
+    Digest::of(artefact)
+}
+
+/// The same guest in so many builds, told apart by a definition that does nothing.
+fn build(number: u32) -> Vec<u8> {
+    let definitions = format!("(func $build{number} (result i32) (i32.const {number}))");
+    Guest { definitions, configure: PICKY.into(), ..Guest::default() }.artefact()
+}
+
+#[tokio::test]
+async fn a_route_runs_its_stages_in_the_order_of_its_definition() {
+    let stand = stand(vec![stage("second", "{}"), stage("first", "{}")]);
+    let digest = stand.put(&build(1));
+    stand.deployer.load().await.expect("both stages accept it");
+    assert_eq!(stand.running(), [digest.0; 2]);
+    let names: Vec<String> =
+        stand.stages.of("route").iter().map(|stage| stage.name.as_str().to_owned()).collect();
+    assert_eq!(names, ["second", "first"]);
+    let status = &stand.deployer.status()[0];
+    assert_eq!((status.deploys, status.digest.as_str()), (1, digest.to_string().as_str()));
+}
+
+#[tokio::test]
+async fn a_missing_or_bad_artefact_keeps_the_router_from_starting_and_is_named() {
+    let stand = stand(vec![stage("only", "{}")]);
+    let errors = stand.deployer.load().await.expect_err("there is no file");
+    assert!(errors[0].to_string().contains("guest.wasm"), "{}", errors[0]);
+    stand.put(b"no plugin");
+    let errors = stand.deployer.load().await.expect_err("it is no plugin");
+    assert!(errors[0].to_string().contains("no WebAssembly"), "{}", errors[0]);
+}
+
+#[tokio::test]
+async fn a_new_artefact_is_swapped_in_and_a_bad_one_changes_nothing_and_says_why() {
+    let stand = stand(vec![stage("only", "{}")]);
+    stand.put(&build(1));
+    stand.deployer.load().await.expect("it is accepted");
+    let second = stand.put(&build(2));
+    stand.deployer.rescan().await;
+    assert_eq!(stand.running(), [second.0]);
+
+    stand.put(b"half a file");
+    stand.deployer.rescan().await;
+    assert_eq!(stand.running(), [second.0], "what ran goes on");
+    let refused = stand.deployer.status()[0].refused.clone().expect("the refusal is told");
+    assert!(refused.error.contains("no WebAssembly"), "{}", refused.error);
+
+    let third = stand.put(&build(3));
+    stand.deployer.rescan().await;
+    assert_eq!(stand.running(), [third.0]);
+    let status = &stand.deployer.status()[0];
+    assert_eq!((status.deploys, &status.refused), (3, &None));
+}
+
+#[tokio::test]
+async fn all_stages_that_use_a_file_accept_it_or_none_does() {
+    let stand = stand(vec![stage("plain", "{}"), stage("long", "{\"a\":1}")]);
+    let easy = Guest::default().artefact();
+    let first = stand.put(&easy);
+    stand.deployer.load().await.expect("this build takes any configuration");
+    stand.put(&build(1));
+    stand.deployer.rescan().await;
+    assert_eq!(stand.running(), [first.0; 2], "one stage refuses, so none is swapped");
+    let refused = stand.deployer.status()[0].refused.clone().expect("the refusal is told");
+    assert!(refused.error.contains("route/long"), "{}", refused.error);
+}
+
+#[tokio::test]
+async fn a_changed_file_in_the_watched_folder_is_deployed() {
+    let stand = stand(vec![stage("only", "{}")]);
+    stand.put(&build(1));
+    stand.deployer.load().await.expect("it is accepted");
+    let _watcher = Watcher::start(stand.folder.path(), stand.deployer.clone()).expect("a folder");
+    let second = stand.put(&build(2));
+    let swapped = async {
+        while stand.running() != [second.0] {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), swapped).await.expect("it is deployed");
+}

@@ -1,0 +1,72 @@
+//! An artefact: a plugin's file, as a component with its digest.
+
+use std::fmt;
+
+use sha2::{Digest as _, Sha256};
+use wasmparser::Parser;
+use wit_component::ComponentEncoder;
+
+use super::{PluginError, bindings::PluginPre, imports::Guest};
+
+/// SHA-256 of an artefact's bytes: what a version is known by.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Digest(pub [u8; 32]);
+
+impl Digest {
+    /// The digest of a file's bytes.
+    #[must_use]
+    pub fn of(bytes: &[u8]) -> Self {
+        Self(Sha256::digest(bytes).into())
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(formatter, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, formatter)
+    }
+}
+
+/// A compiled artefact whose imports are linked.
+#[derive(Clone)]
+pub struct Artefact {
+    pub(super) digest: Digest,
+    pub(super) linked: PluginPre<Guest>,
+    /// The interfaces of the contract that it imports, such as `log`.
+    pub(super) imports: Vec<String>,
+}
+
+impl Artefact {
+    /// What it is known by.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+}
+
+impl fmt::Debug for Artefact {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Artefact").field("digest", &self.digest).finish_non_exhaustive()
+    }
+}
+
+/// The component in a file: the file itself, or what its core module becomes by the metadata that it
+/// carries.
+pub(super) fn componentise(bytes: &[u8]) -> Result<Vec<u8>, PluginError> {
+    if Parser::is_component(bytes) {
+        return Ok(bytes.to_vec());
+    }
+    if !Parser::is_core_wasm(bytes) {
+        return Err(PluginError::NotWasm);
+    }
+    ComponentEncoder::default()
+        .validate(true)
+        .module(bytes)
+        .and_then(|mut encoder| encoder.encode())
+        .map_err(|error| PluginError::NotComponent(format!("{error:#}")))
+}

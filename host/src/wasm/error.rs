@@ -1,0 +1,90 @@
+//! What a guest did wrong: before it runs, and while it runs.
+
+use wasmtime::{Trap, WasmBacktrace};
+use waypost_protocol::ErrorCode;
+
+use super::meter::LimitHit;
+use crate::router::stage::StageFailure;
+
+/// Why an artefact does not become a version of a stage.
+#[derive(Debug, thiserror::Error)]
+pub enum PluginError {
+    /// It is larger than it may be.
+    #[error(
+        "the artefact has {bytes} bytes, at most {limit} are allowed; raise artefact_bytes or build it with --release"
+    )]
+    TooLarge {
+        /// Its bytes.
+        bytes: usize,
+        /// What is allowed.
+        limit: usize,
+    },
+    /// It is no WebAssembly at all.
+    #[error("the file is no WebAssembly: it does not begin with \\0asm")]
+    NotWasm,
+    /// It is a core module without the contract, or one that breaks it.
+    #[error(
+        "the module does not become a component: {0}; build it with waypost-sdk for wasm32-unknown-unknown"
+    )]
+    NotComponent(String),
+    /// It does not compile.
+    #[error("the artefact does not compile: {0}")]
+    Compile(String),
+    /// It imports what the router does not offer.
+    #[error(
+        "the plugin imports {0}, which the router does not offer; plugins may import log, clock, random and metrics of waypost:plugin@1.0.0"
+    )]
+    UnknownImport(String),
+    /// It imports what its manifest does not name.
+    #[error(
+        "the plugin imports {0}, which its manifest does not name; add it to the manifest's imports"
+    )]
+    UndeclaredImport(String),
+    /// It lacks an export of the contract, or has it with another type.
+    #[error("the plugin does not fit the contract waypost:plugin@1.0.0: {0}")]
+    Contract(String),
+    /// Its manifest says something impossible.
+    #[error("the plugin's manifest is wrong: {0}")]
+    Manifest(String),
+    /// It failed before it saw a batch.
+    #[error("the plugin failed in {call}: {failure}")]
+    Call {
+        /// The export that was called, or `start`.
+        call: &'static str,
+        /// What happened.
+        failure: StageFailure,
+    },
+    /// It refuses the stage's configuration.
+    #[error("the plugin refuses its configuration: {0}")]
+    Configuration(String),
+    /// It failed on the batch that every version is tried with.
+    #[error("the plugin failed its self-test: {0}")]
+    SelfTest(StageFailure),
+}
+
+/// What wasmtime says when an answer is larger than its fuel.
+const OUT_OF_FUEL: &str = "fuel allocated for hostcalls has been exhausted";
+
+/// What became of a call that did not return; `panicked` is the guest's last word.
+pub(super) fn failure(error: &wasmtime::Error, panicked: Option<String>) -> StageFailure {
+    let (code, what) = if let Some(hit) = error.downcast_ref::<LimitHit>() {
+        (hit.code(), hit.to_string())
+    } else if let Some(trap) = error.downcast_ref::<Trap>() {
+        (ErrorCode::PluginTrap, trap.to_string())
+    } else if format!("{error:#}").contains(OUT_OF_FUEL) {
+        let text = "the answer is larger than output_bytes allows";
+        (ErrorCode::PluginOutput, text.to_owned())
+    } else {
+        (ErrorCode::PluginContract, format!("{error:#}"))
+    };
+    let mut text = panicked.map_or_else(String::new, |panicked| format!("{panicked}\n"));
+    text.push_str(&what);
+    if let Some(backtrace) = error.downcast_ref::<WasmBacktrace>() {
+        let frames = backtrace.to_string();
+        if !frames.trim().is_empty() {
+            text.push('\n');
+            text.push_str(frames.trim_end());
+        }
+    }
+    StageFailure { code, text }
+}

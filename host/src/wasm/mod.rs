@@ -1,0 +1,33 @@
+//! The sandbox: artefacts become versions of stages, and instances of these process batches.
+//!
+//! Everything that a guest says is checked here: its manifest, its imports, its answers. A guest that
+//! traps, runs too long, takes too much or talks nonsense is a [`StageFailure`](crate::router::stage::StageFailure)
+//! or a [`PluginError`], never a panic of the router. The sandbox knows routes and the network not at all.
+//!
+//! [`Sandbox::compile`] takes bytes and gives an [`Artefact`]; [`Sandbox::prepare`] takes an artefact
+//! and a stage's configuration and gives a version that has passed its self-test. Neither belongs on the
+//! data path: the first takes long, the second runs the guest for the first time.
+
+mod artefact;
+mod bindings;
+mod error;
+mod imports;
+mod instance;
+mod limits;
+mod manifest;
+mod meter;
+mod metrics;
+mod sandbox;
+#[cfg(test)]
+pub(crate) mod test_guest;
+#[cfg(test)]
+mod tests;
+mod version;
+
+pub use artefact::{Artefact, Digest};
+pub use error::PluginError;
+pub use limits::SandboxLimits;
+pub use manifest::{Manifest, Reads};
+pub use metrics::SandboxMetrics;
+pub use sandbox::{EngineError, Sandbox};
+pub use version::Version;

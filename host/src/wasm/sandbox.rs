@@ -1,0 +1,139 @@
+//! The engine that all plugins share, and the two steps from bytes to a version.
+
+use std::{path::Path, sync::Arc};
+
+use wasmtime::{
+    Cache, CacheConfig, Config, Engine,
+    component::{Component, HasSelf, Linker},
+};
+use waypost_core::{PluginName, StageName};
+
+use super::{
+    Artefact, Digest, PluginError, SandboxLimits, SandboxMetrics, Version,
+    artefact::componentise,
+    bindings::{Plugin, PluginPre},
+    imports::Guest,
+    meter::Ticker,
+    version::Offer,
+};
+
+/// Wasm frames may take so much of a fibre's stack.
+const WASM_STACK_BYTES: usize = 512 << 10;
+/// A fibre's stack: what Wasm may take, and room for the host functions that it calls.
+const FIBRE_STACK_BYTES: usize = 1 << 20;
+/// The package whose interfaces are offered.
+const PACKAGE: &str = "waypost:plugin/";
+
+/// Why there is no sandbox.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    /// The engine's configuration does not suit this machine.
+    #[error("the WebAssembly engine does not start on this machine: {0:#}")]
+    Engine(wasmtime::Error),
+    /// The folder of compiled artefacts is of no use.
+    #[error("the folder for compiled artefacts cannot be used: {0:#}")]
+    Cache(wasmtime::Error),
+    /// The thread of the epoch does not start.
+    #[error("the epoch thread does not start: {0}")]
+    Ticker(#[from] std::io::Error),
+}
+
+/// Compiles artefacts and makes versions of stages; one is enough for a process.
+pub struct Sandbox {
+    engine: Engine,
+    linker: Linker<Guest>,
+    metrics: Arc<SandboxMetrics>,
+    _ticker: Ticker,
+}
+
+impl std::fmt::Debug for Sandbox {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Sandbox").finish_non_exhaustive()
+    }
+}
+
+impl Sandbox {
+    /// Starts the engine. Compiled artefacts are kept in `cache` between runs, if given.
+    ///
+    /// # Errors
+    ///
+    /// The engine does not suit the machine, or the folder cannot be used.
+    pub fn new(cache: Option<&Path>, metrics: Arc<SandboxMetrics>) -> Result<Self, EngineError> {
+        let mut config = Config::new();
+        config
+            .wasm_component_model(true)
+            // Guests call the host and nothing else: no tasks, streams or futures of their own.
+            .concurrency_support(false)
+            .epoch_interruption(true)
+            .max_wasm_stack(WASM_STACK_BYTES)
+            .async_stack_size(FIBRE_STACK_BYTES);
+        if let Some(folder) = cache {
+            let mut cache = CacheConfig::new();
+            cache.with_directory(folder);
+            config.cache(Some(Cache::new(cache).map_err(EngineError::Cache)?));
+        }
+        let engine = Engine::new(&config).map_err(EngineError::Engine)?;
+        let mut linker = Linker::new(&engine);
+        Plugin::add_to_linker::<_, HasSelf<_>>(&mut linker, |guest: &mut Guest| guest)
+            .map_err(EngineError::Engine)?;
+        let ticker = Ticker::start(engine.clone())?;
+        Ok(Self { engine, linker, metrics, _ticker: ticker })
+    }
+
+    /// Compiles an artefact and links its imports. This blocks for as long as the compiler takes.
+    ///
+    /// # Errors
+    ///
+    /// Bytes that are no plugin, or one that the router cannot run.
+    pub fn compile(&self, bytes: &[u8], limits: SandboxLimits) -> Result<Artefact, PluginError> {
+        if bytes.len() > limits.artefact_bytes {
+            let (bytes, limit) = (bytes.len(), limits.artefact_bytes);
+            return Err(PluginError::TooLarge { bytes, limit });
+        }
+        let component = componentise(bytes)?;
+        let component = Component::from_binary(&self.engine, &component)
+            .map_err(|error| PluginError::Compile(format!("{error:#}")))?;
+        let mut imports = Vec::new();
+        for (name, _) in component.component_type().imports(&self.engine) {
+            imports.push(offered(name)?);
+        }
+        let contract = |error: wasmtime::Error| PluginError::Contract(format!("{error:#}"));
+        let linked = self.linker.instantiate_pre(&component).map_err(contract)?;
+        let linked = PluginPre::new(linked).map_err(contract)?;
+        Ok(Artefact { digest: Digest::of(bytes), linked, imports })
+    }
+
+    /// Makes a version of a stage: instantiates the artefact, reads its manifest, configures it and runs
+    /// it over a self-test batch.
+    ///
+    /// # Errors
+    ///
+    /// Whatever of that fails; nothing has changed then.
+    pub async fn prepare(
+        &self,
+        artefact: &Artefact,
+        plugin: &PluginName,
+        stage: &StageName,
+        configuration: &str,
+        limits: SandboxLimits,
+    ) -> Result<Version, PluginError> {
+        let offer = Offer {
+            artefact: artefact.clone(),
+            plugin: plugin.clone(),
+            stage: stage.clone(),
+            configuration: configuration.to_owned(),
+            limits,
+            metrics: self.metrics.clone(),
+        };
+        Version::prove(offer).await
+    }
+}
+
+/// The name of an interface of the contract, from `waypost:plugin/log@1.0.0`.
+fn offered(import: &str) -> Result<String, PluginError> {
+    let unknown = || PluginError::UnknownImport(import.to_owned());
+    let interface = import.strip_prefix(PACKAGE).ok_or_else(unknown)?;
+    let (name, version) = interface.split_once('@').ok_or_else(unknown)?;
+    let known = ["types", "log", "clock", "random", "metrics"].contains(&name);
+    if known && version.starts_with("1.") { Ok(name.to_owned()) } else { Err(unknown()) }
+}

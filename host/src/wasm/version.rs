@@ -1,0 +1,116 @@
+//! A version of a stage: an artefact with a configuration that has passed its self-test.
+
+use std::sync::Arc;
+
+use futures_util::future::BoxFuture;
+use waypost_core::{OutputLimits, PluginName, StageName, fold};
+use waypost_protocol::{Batch, BatchBuilder, HeadersBuilder, Limits, StageRun};
+
+use super::{
+    Artefact, Digest, Manifest, PluginError, SandboxLimits, SandboxMetrics, instance::Instance,
+};
+use crate::router::stage::{StageFailure, StageInstance, StageVersion};
+
+/// What is to become a version.
+#[derive(Debug, Clone)]
+pub(super) struct Offer {
+    pub(super) artefact: Artefact,
+    pub(super) plugin: PluginName,
+    pub(super) stage: StageName,
+    pub(super) configuration: String,
+    pub(super) limits: SandboxLimits,
+    pub(super) metrics: Arc<SandboxMetrics>,
+}
+
+/// A version of a stage, ready to make instances.
+#[derive(Debug)]
+pub struct Version {
+    offer: Offer,
+    manifest: Manifest,
+    run: StageRun,
+}
+
+impl Version {
+    /// Instantiates, reads the manifest, configures and tries the self-test batch.
+    pub(super) async fn prove(offer: Offer) -> Result<Self, PluginError> {
+        let mut instance = Instance::start(&offer).await?;
+        let manifest = instance.manifest(&offer).await?;
+        instance.configure(&offer, manifest.reads).await?;
+        let batch = self_test_batch();
+        let output = instance.process(&batch).await.map_err(PluginError::SelfTest)?;
+        let folded = fold(&batch, &output, output_limits(offer.limits), Limits::default());
+        folded.map_err(|error| {
+            let (code, text) = (error.code(), error.to_string());
+            PluginError::SelfTest(StageFailure { code, text })
+        })?;
+        let run = StageRun {
+            stage: offer.stage.as_str().to_owned(),
+            plugin: offer.plugin.as_str().to_owned(),
+            version: manifest.version.clone(),
+            digest: offer.artefact.digest.0,
+        };
+        Ok(Self { offer, manifest, run })
+    }
+
+    /// What its artefact is known by.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        self.offer.artefact.digest
+    }
+
+    /// What the plugin says of itself.
+    #[must_use]
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+}
+
+impl StageVersion for Version {
+    fn run(&self) -> &StageRun {
+        &self.run
+    }
+
+    fn output_limits(&self) -> OutputLimits {
+        output_limits(self.offer.limits)
+    }
+
+    fn instantiate(&self) -> BoxFuture<'_, Result<Box<dyn StageInstance>, StageFailure>> {
+        Box::pin(async move {
+            let start = async {
+                let mut instance = Instance::start(&self.offer).await?;
+                instance.configure(&self.offer, self.manifest.reads).await?;
+                Ok(Box::new(instance) as Box<dyn StageInstance>)
+            };
+            start.await.map_err(|error: PluginError| match error {
+                PluginError::Call { failure, .. } => failure,
+                other => StageFailure {
+                    code: waypost_protocol::ErrorCode::PluginContract,
+                    text: other.to_string(),
+                },
+            })
+        })
+    }
+}
+
+fn output_limits(limits: SandboxLimits) -> OutputLimits {
+    OutputLimits { max_emitted_per_message: limits.emitted_per_message }
+}
+
+/// Messages of the kinds that a plugin may meet: none of them may make it trap.
+fn self_test_batch() -> Batch {
+    let mut headers = HeadersBuilder::new();
+    let mut builder = BatchBuilder::new();
+    // Neither the header nor the messages break a limit; a batch that lacks one of them tests less.
+    let _ = headers.push("wp-self-test", b"1");
+    for (key, headers, payload) in [
+        (None, &[][..], &b""[..]),
+        (Some(&b"key"[..]), headers.as_bytes(), b"{\"self_test\":true}"),
+        (Some(b""), &[], b"\xff\xfe not text"),
+    ] {
+        let _ = builder.push("self-test", key, headers, payload, 0);
+    }
+    match builder.finish() {
+        Some(batch) => batch,
+        None => unreachable!("three messages within every limit were pushed"),
+    }
+}
