@@ -1,0 +1,200 @@
+//! What no key is guilty of alone: keys that contradict each other, plugins that are not there, routes
+//! that do not stand together.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    io,
+    net::SocketAddr,
+    path::Path,
+};
+
+use waypost_core::{
+    Destination, PluginName, RouteDefinition, RouteName, RouteSetError, StageName, check_routes,
+};
+
+use super::{
+    reader::Reader,
+    routes::DraftRoute,
+    sections::{Draft, PluginsSection},
+    suggest::nearest,
+    value::quoted,
+};
+
+/// What a delivery frame may hold beside its one message: 64 KiB of control part, and the batch's own.
+const DELIVERY_OVERHEAD_BYTES: u32 = (64 << 10) + 128;
+
+/// Gives the names of the plugins that are in a folder.
+pub(super) type ListPlugins<'a> = &'a dyn Fn(&Path) -> io::Result<BTreeSet<PluginName>>;
+
+/// Checks everything that takes more than one key.
+pub(super) fn check(draft: &Draft, list: ListPlugins<'_>, reader: &mut Reader<'_>) {
+    check_exposure(reader, "listen", draft.listen.address, draft.listen.insecure_no_auth);
+    if draft.admin.enabled {
+        check_exposure(reader, "admin", draft.admin.address, draft.admin.insecure_no_auth);
+    }
+    check_limits(draft, reader);
+    check_plugins(draft, list, reader);
+    check_overrides(draft, reader);
+    check_route_set(&draft.routes, reader);
+}
+
+/// Who may bind what. `net` and `admin` refuse it again; here the line is known.
+fn check_exposure(reader: &mut Reader<'_>, section: &str, address: SocketAddr, insecure: bool) {
+    if address.ip().is_loopback() {
+        return;
+    }
+    let place = reader.place(&format!("{section}.address"));
+    if insecure {
+        let message = format!("{section}.address {address} lets in anyone who can reach it");
+        reader.warning(place, message, "keep others away by a firewall or a private network");
+    } else {
+        let message = format!("listening on {address} would let anyone in");
+        let hint = format!(
+            "bind a loopback address, or set {section}.insecure_no_auth = true if the network is trusted"
+        );
+        reader.error(place, message, hint);
+    }
+}
+
+fn check_limits(draft: &Draft, reader: &mut Reader<'_>) {
+    let (message, frame) = (draft.limits.max_message_bytes, draft.limits.max_frame_bytes);
+    let most = frame.saturating_sub(DELIVERY_OVERHEAD_BYTES);
+    if message <= most {
+        return;
+    }
+    let keys = ["limits.max_message_bytes", "limits.max_frame_bytes"];
+    let set = keys.into_iter().find(|key| reader.is_set(key));
+    let place = reader.place(set.unwrap_or("limits"));
+    let text = format!(
+        "a message of limits.max_message_bytes, {message}, does not fit into a frame of \
+         limits.max_frame_bytes, {frame}"
+    );
+    reader.error(place, text, format!("set limits.max_message_bytes to {most} or less"));
+}
+
+fn check_plugins(draft: &Draft, list: ListPlugins<'_>, reader: &mut Reader<'_>) {
+    let used: Vec<_> = draft.routes.iter().flat_map(|route| &route.plugins).collect();
+    let folder = &draft.plugins.folder;
+    let place = reader.place("plugins.folder");
+    let shown = quoted(&folder.to_string_lossy());
+    let there = match list(folder) {
+        Ok(there) => there,
+        Err(error) if used.is_empty() => {
+            let message = format!("the plugin folder {shown} cannot be read: {error}");
+            return reader.warning(place, message, "create it, so that plugins can be dropped in");
+        }
+        Err(error) => {
+            let message = format!("the plugin folder {shown} cannot be read: {error}");
+            return reader.error(place, message, "create it, or set plugins.folder");
+        }
+    };
+    for (plugin, path) in used {
+        if there.contains(plugin) {
+            continue;
+        }
+        let message = format!("there is no plugin {plugin}: {shown} holds no {plugin}.wasm");
+        let names: Vec<&str> = there.iter().map(PluginName::as_str).take(16).collect();
+        let hint = match nearest(plugin.as_str(), there.iter().map(PluginName::as_str)) {
+            Some(meant) => format!("did you mean {meant}?"),
+            None if names.is_empty() => "the folder is empty; build the plugin into it".to_owned(),
+            None => format!("there are {}", names.join(", ")),
+        };
+        reader.error(reader.place(path), message, hint);
+    }
+}
+
+fn check_overrides(draft: &Draft, reader: &mut Reader<'_>) {
+    let used: BTreeSet<&PluginName> =
+        draft.routes.iter().flat_map(|route| &route.plugins).map(|(plugin, _)| plugin).collect();
+    let PluginsSection { overrides, .. } = &draft.plugins;
+    for (plugin, _) in overrides.iter().filter(|(plugin, _)| !used.contains(plugin)) {
+        let place = reader.place(&format!("plugins.override.{plugin}"));
+        let hint = match nearest(plugin.as_str(), used.iter().map(|plugin| plugin.as_str())) {
+            Some(meant) => format!("did you mean {meant}?"),
+            None => "remove it, or use the plugin in a stage".to_owned(),
+        };
+        reader.warning(place, format!("no stage uses the plugin {plugin}"), hint);
+    }
+}
+
+fn check_route_set(drafts: &[DraftRoute], reader: &mut Reader<'_>) {
+    let whole = drafts.iter().filter_map(|draft| Some((draft, draft.definition.as_ref()?)));
+    let mut finder = Finder { drafts: whole.collect(), seen: HashMap::new() };
+    let routes: Vec<RouteDefinition> =
+        finder.drafts.iter().map(|(_, route)| (*route).clone()).collect();
+    for error in check_routes(&routes) {
+        let is_incomplete = |route: &RouteName| {
+            finder.drafts.iter().any(|(draft, other)| draft.is_incomplete && other.name == *route)
+        };
+        if matches!(&error, RouteSetError::NoDestination(route) if is_incomplete(route)) {
+            continue;
+        }
+        let place = reader.place(&finder.key_of(&error));
+        let text = error.to_string();
+        let message = text.split_once("; ").map_or(&*text, |(message, _)| message);
+        reader.error(place, message, hint(&error));
+    }
+}
+
+/// What mends it, in the words of the configuration.
+fn hint(error: &RouteSetError) -> &'static str {
+    match error {
+        RouteSetError::DuplicateRoute(_) => "give each route its own name",
+        RouteSetError::DuplicateStage { .. } => {
+            "give each stage its own name; without one it has its plugin's"
+        }
+        RouteSetError::SystemDestination { .. } => "choose a topic that does not begin with $",
+        RouteSetError::Chained { .. } => {
+            "choose a topic that no route takes; put the stages of both into one route"
+        }
+        RouteSetError::NoDestination(_) => "set to, or add a stage that gives messages a topic",
+    }
+}
+
+/// Finds the key that an error is about: the errors name routes, and a name can stand twice.
+struct Finder<'a> {
+    drafts: Vec<(&'a DraftRoute, &'a RouteDefinition)>,
+    /// How many errors of this text were found before.
+    seen: HashMap<String, usize>,
+}
+
+impl Finder<'_> {
+    fn key_of(&mut self, error: &RouteSetError) -> String {
+        let seen = self.seen.entry(error.to_string()).or_insert(0);
+        let before = *seen;
+        *seen += 1;
+        let of = |name: &RouteName| {
+            let name = name.clone();
+            self.drafts.iter().filter(move |(_, route)| route.name == name)
+        };
+        let key = match error {
+            // The first of a name is not at fault.
+            RouteSetError::DuplicateRoute(route) => {
+                of(route).nth(before + 1).map(|(draft, _)| format!("{}.name", draft.path))
+            }
+            RouteSetError::DuplicateStage { route, stage } => {
+                of(route).flat_map(|(draft, route)| repeated(draft, route, stage)).nth(before)
+            }
+            RouteSetError::SystemDestination { route, topic }
+            | RouteSetError::Chained { route, topic, .. } => {
+                let destination = Destination::Topic(topic.clone());
+                let mut at_fault = of(route).filter(|(_, route)| route.destination == destination);
+                at_fault.nth(before).map(|(draft, _)| format!("{}.to", draft.path))
+            }
+            RouteSetError::NoDestination(route) => {
+                let mut at_fault = of(route).filter(|(_, route)| {
+                    route.destination == Destination::FromPlugin && route.stages.is_empty()
+                });
+                at_fault.nth(before).map(|(draft, _)| draft.path.clone())
+            }
+        };
+        key.unwrap_or_default()
+    }
+}
+
+/// The paths of the second and further stages of a name.
+fn repeated(draft: &DraftRoute, route: &RouteDefinition, name: &StageName) -> Vec<String> {
+    let stages = route.stages.iter().zip(&draft.stages);
+    let of_name = stages.filter(|(stage, _)| stage.name == *name).skip(1);
+    of_name.map(|(_, path)| path.clone()).collect()
+}

@@ -1,0 +1,131 @@
+//! What the environment and the flags say: texts by dotted key, the flags over the environment.
+
+use std::collections::BTreeMap;
+
+use super::problem::{Place, Problem};
+
+/// What the name of every variable of ours begins with.
+pub(super) const PREFIX: &str = "WAYPOST__";
+
+/// Values that stand over the file's.
+#[derive(Debug, Default)]
+pub(super) struct Given(BTreeMap<String, Entry>);
+
+#[derive(Debug)]
+struct Entry {
+    text: String,
+    place: Place,
+    used: bool,
+}
+
+impl Given {
+    /// Takes the variables, then the flags. Variables without our prefix are none of our business.
+    pub(super) fn new(
+        environment: &[(String, String)],
+        overrides: &[(String, String)],
+        problems: &mut Vec<Problem>,
+    ) -> Self {
+        let mut given = Self::default();
+        for (name, text) in environment {
+            let Some(rest) = name.strip_prefix(PREFIX) else {
+                continue;
+            };
+            let place = Place::Variable(name.clone());
+            if rest.chars().any(|character| character.is_lowercase()) {
+                // Two spellings of one key would leave open which of them holds.
+                let hint = format!("write {PREFIX}{} in capitals", rest.to_uppercase());
+                problems.push(Problem::error(place, "the name has small letters", hint));
+                continue;
+            }
+            given.insert(key_of(rest), text, place);
+        }
+        for (key, text) in overrides {
+            given.insert(key.clone(), text, Place::Flag(key.clone()));
+        }
+        given
+    }
+
+    fn insert(&mut self, key: String, text: &str, place: Place) {
+        self.0.insert(key, Entry { text: text.to_owned(), place, used: false });
+    }
+
+    /// What is given for a key; it counts as known from then on.
+    pub(super) fn take(&mut self, key: &str) -> Option<(String, Place)> {
+        let entry = self.0.get_mut(key)?;
+        entry.used = true;
+        Some((entry.text.clone(), entry.place.clone()))
+    }
+
+    /// The names that stand right under a key, with the place of the first that says so.
+    pub(super) fn names_under(&self, key: &str) -> Vec<(String, Place)> {
+        let prefix = format!("{key}.");
+        let mut names: Vec<(String, Place)> = Vec::new();
+        for (path, entry) in &self.0 {
+            let Some((name, _)) = path.strip_prefix(&prefix).and_then(|rest| rest.split_once('.'))
+            else {
+                continue;
+            };
+            if names.last().is_none_or(|(last, _)| last != name) {
+                names.push((name.to_owned(), entry.place.clone()));
+            }
+        }
+        names
+    }
+
+    /// What nobody asked for.
+    pub(super) fn unused(&self) -> Vec<(String, Place)> {
+        let unused = self.0.iter().filter(|(_, entry)| !entry.used);
+        unused.map(|(key, entry)| (key.clone(), entry.place.clone())).collect()
+    }
+}
+
+/// The dotted key that the rest of a variable's name stands for.
+fn key_of(rest: &str) -> String {
+    let lower = rest.to_lowercase();
+    let mut segments: Vec<String> = lower.split("__").map(str::to_owned).collect();
+    if let [first, second, plugin, ..] = segments.as_mut_slice()
+        && first == "plugins"
+        && second == "override"
+    {
+        // A plugin's name has hyphens, which a variable's cannot have, and never an underscore.
+        *plugin = plugin.replace('_', "-");
+    }
+    segments.join(".")
+}
+
+/// The variable that sets a dotted key.
+pub(super) fn variable_of(key: &str) -> String {
+    format!("{PREFIX}{}", key.replace('.', "__").replace('-', "_").to_uppercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_variables_name_is_the_key_in_capitals_with_double_underscores() {
+        for (rest, key) in [
+            ("LISTEN__MAX_STREAMS", "listen.max_streams"),
+            (
+                "PLUGINS__OVERRIDE__FILTER_JSON__DEADLINE_MS",
+                "plugins.override.filter-json.deadline_ms",
+            ),
+        ] {
+            assert_eq!(key_of(rest), key);
+            assert_eq!(variable_of(key), format!("{PREFIX}{rest}"));
+        }
+    }
+
+    #[test]
+    fn a_flag_stands_over_a_variable() {
+        let pair = |key: &str, value: &str| (key.to_owned(), value.to_owned());
+        let environment = [pair("WAYPOST__ROUTER__THREADS", "2"), pair("HOME", "/")];
+        let mut problems = Vec::new();
+        let mut given = Given::new(&environment, &[pair("router.threads", "3")], &mut problems);
+        assert!(
+            matches!(given.take("router.threads"), Some((text, Place::Flag(_))) if text == "3")
+        );
+        assert_eq!(given.unused().len(), 0);
+        assert!(problems.is_empty());
+    }
+}

@@ -1,0 +1,60 @@
+//! What a configuration comes to: typed settings that cannot be wrong.
+
+use std::{collections::HashMap, net::SocketAddr, path::PathBuf, time::Duration};
+
+use waypost_core::{PluginName, RouteDefinition};
+
+use crate::{net::NetSettings, router::RouterSettings, wasm::SandboxLimits};
+
+/// Everything that a router is started with.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where the router keeps what it must find again.
+    pub state_folder: PathBuf,
+    /// Threads that run its tasks; one makes a current-thread runtime.
+    pub threads: usize,
+    /// How long a shutdown may take.
+    pub drain_deadline: Duration,
+    /// The endpoint.
+    pub net: NetSettings,
+    /// The router of memory topics.
+    pub router: RouterSettings,
+    /// The admin server, unless it is disabled.
+    pub admin: Option<AdminSettings>,
+    /// The plugins.
+    pub plugins: PluginSettings,
+    /// The routes; they stand together.
+    pub routes: Vec<RouteDefinition>,
+}
+
+/// What the admin server is made with.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AdminSettings {
+    /// Where to listen; port 0 takes a free one.
+    pub address: SocketAddr,
+    /// Says that an address other than loopback may be bound although clients prove nothing.
+    pub insecure_no_auth: bool,
+}
+
+/// Where plugins come from, and what they may take.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PluginSettings {
+    /// Holds each plugin as `<name>.wasm`.
+    pub folder: PathBuf,
+    /// Whether a change in the folder is deployed.
+    pub watch: bool,
+    /// Where compiled plugins are kept between runs, if at all.
+    pub cache: Option<PathBuf>,
+    /// What a plugin may take unless something else is said of it.
+    pub limits: SandboxLimits,
+    /// What single plugins may take instead; complete, not only what differs.
+    pub overrides: HashMap<PluginName, SandboxLimits>,
+}
+
+impl PluginSettings {
+    /// What this plugin may take.
+    #[must_use]
+    pub fn limits_of(&self, plugin: &PluginName) -> SandboxLimits {
+        *self.overrides.get(plugin).unwrap_or(&self.limits)
+    }
+}
