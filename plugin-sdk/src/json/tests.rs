@@ -1,3 +1,5 @@
+//! What pointers, conditions, templates and excerpts make of documents, and which of them are refused.
+
 use std::fmt::Debug;
 
 use proptest::prelude::*;

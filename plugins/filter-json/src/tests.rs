@@ -1,3 +1,5 @@
+//! What is kept, dropped and rejected, and which configurations are refused.
+
 use waypost_sdk::{
     Reads,
     prelude::*,

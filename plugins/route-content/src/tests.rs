@@ -1,3 +1,5 @@
+//! Which topic a message gets, what has none, and which configurations are refused.
+
 use waypost_sdk::{
     Reads,
     prelude::*,

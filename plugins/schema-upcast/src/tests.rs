@@ -1,3 +1,5 @@
+//! How versions are read, lifted and written, and which steps are refused.
+
 use waypost_sdk::{
     prelude::*,
     testing::{Harness, Outcome, TestMessage},

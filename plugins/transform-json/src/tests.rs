@@ -1,3 +1,5 @@
+//! What the steps make of payloads, and which configurations are refused.
+
 use waypost_sdk::{
     Reads,
     prelude::*,

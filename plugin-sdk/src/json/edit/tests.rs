@@ -1,3 +1,5 @@
+//! What edits make of documents, what they do not allow, and which of them are refused.
+
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
