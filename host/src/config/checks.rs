@@ -79,6 +79,8 @@ fn check_plugins(draft: &Draft, list: ListPlugins<'_>, reader: &mut Reader<'_>) 
     let shown = quoted(&folder.to_string_lossy());
     let there = match list(folder) {
         Ok(there) => there,
+        // Nobody needs it, and nobody named it.
+        Err(_) if used.is_empty() && !reader.is_set("plugins.folder") => return,
         Err(error) if used.is_empty() => {
             let message = format!("the plugin folder {shown} cannot be read: {error}");
             return reader.warning(place, message, "create it, so that plugins can be dropped in");

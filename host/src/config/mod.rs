@@ -145,7 +145,8 @@ fn load_document(
 /// A draft without an error is whole.
 fn settings(draft: Draft) -> Settings {
     let Draft { router, listen, limits, queues, admin, plugins, routes } = draft;
-    let cache = plugins.compile_cache.then(|| router.state_folder.join("cache"));
+    let cache = plugins.compile_cache.then(|| absolute(router.state_folder.join("cache")));
+    let is_any_used = routes.iter().any(|route| !route.plugins.is_empty());
     Settings {
         threads: router.threads,
         drain_deadline: router.drain_deadline,
@@ -171,7 +172,7 @@ fn settings(draft: Draft) -> Settings {
         }),
         plugins: PluginSettings {
             folder: plugins.folder,
-            watch: plugins.watch,
+            watch: plugins.watch && is_any_used,
             cache,
             limits: plugins.limits,
             overrides: plugins.overrides.into_iter().collect(),
@@ -179,4 +180,10 @@ fn settings(draft: Draft) -> Settings {
         routes: routes.into_iter().filter_map(|route| route.definition).collect(),
         state_folder: router.state_folder,
     }
+}
+
+/// The compiler's cache takes no relative path.
+fn absolute(path: PathBuf) -> PathBuf {
+    // It fails where there is no working directory; whoever opens the path then says so.
+    std::path::absolute(&path).unwrap_or(path)
 }

@@ -41,9 +41,9 @@ pub struct AdminSettings {
 pub struct PluginSettings {
     /// Holds each plugin as `<name>.wasm`.
     pub folder: PathBuf,
-    /// Whether a change in the folder is deployed.
+    /// Whether a change in the folder is deployed; never where no stage uses a plugin.
     pub watch: bool,
-    /// Where compiled plugins are kept between runs, if at all.
+    /// Where compiled plugins are kept between runs, if at all; absolute.
     pub cache: Option<PathBuf>,
     /// What a plugin may take unless something else is said of it.
     pub limits: SandboxLimits,

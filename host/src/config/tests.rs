@@ -54,7 +54,8 @@ fn without_any_source_the_defaults_hold() {
     assert_eq!(settings.net.address.to_string(), "127.0.0.1:4433");
     assert_eq!(settings.state_folder, Path::new(".waypost"));
     assert_eq!(settings.plugins.limits, SandboxLimits::default());
-    assert_eq!(settings.plugins.cache.as_deref(), Some(Path::new(".waypost/cache")));
+    let cache = settings.plugins.cache.expect("it is on");
+    assert!(cache.is_absolute() && cache.ends_with(".waypost/cache"), "{}", cache.display());
     assert_eq!(settings.threads, 1);
     assert!(settings.routes.is_empty());
     assert!(settings.admin.is_some_and(|admin| admin.address.ip().is_loopback()));
@@ -89,6 +90,22 @@ fn relative_paths_begin_at_the_file_or_at_the_working_directory() {
     assert_eq!(tls.certificate, Path::new("/tls/cert.pem"));
     assert_eq!(tls.key, Path::new("etc/key.pem"));
     assert_eq!(settings.state_folder, Path::new("state"));
+}
+
+#[test]
+fn a_folder_is_watched_only_for_a_plugin_that_a_stage_uses() {
+    let route = "[[route]]\nname = 'r'\nfrom = 'a'\nto = 'b'\n";
+    assert!(!loaded(route).settings.plugins.watch);
+    let stage = format!("{route}[[route.stage]]\nplugin = 'filter-json'\n");
+    assert!(loaded(&stage).settings.plugins.watch);
+    assert!(!loaded(&format!("plugins.watch = false\n{stage}")).settings.plugins.watch);
+}
+
+#[test]
+fn a_folder_that_nobody_named_or_needs_may_be_missing() {
+    let none = |_: &Path| Err(io::ErrorKind::NotFound.into());
+    let loaded = load(&Sources::default(), none).expect("the defaults are sound");
+    assert!(loaded.warnings.is_empty(), "{:?}", loaded.warnings);
 }
 
 #[test]
