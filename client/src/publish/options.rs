@@ -1,0 +1,39 @@
+//! How a publisher batches, and how much of it may be under way.
+
+use std::time::Duration;
+
+/// What a publisher is made with. A number below one is taken for one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublisherOptions {
+    /// A batch with so many messages is sent.
+    pub max_batch_messages: usize,
+    /// A batch of about so many bytes is sent. A larger message goes alone.
+    pub max_batch_bytes: usize,
+    /// How long the first message of a batch waits for more; the timer's steps are milliseconds.
+    /// With zero a batch is sent as soon as the stream takes it, and holds what came meanwhile.
+    pub linger: Duration,
+    /// Batches that are sent or ready, and have no result yet. When there are so many, publishing
+    /// waits once another batch is full.
+    pub max_in_flight_batches: usize,
+    /// Their bytes. One batch is allowed whatever its size.
+    pub max_in_flight_bytes: usize,
+    /// Whether what was sent without a result is sent again on the next connection. On a memory
+    /// topic, which knows no producer, it may then arrive twice; without this it ends as
+    /// [`Outcome::Unknown`](crate::Outcome::Unknown).
+    pub resend_unknown: bool,
+}
+
+impl Default for PublisherOptions {
+    /// Batches of 1024 messages or 128 KiB without linger; 64 of them or 8 MiB in flight; nothing
+    /// is sent twice.
+    fn default() -> Self {
+        Self {
+            max_batch_messages: 1024,
+            max_batch_bytes: 128 << 10,
+            linger: Duration::ZERO,
+            max_in_flight_batches: 64,
+            max_in_flight_bytes: 8 << 20,
+            resend_unknown: false,
+        }
+    }
+}
