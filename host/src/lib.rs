@@ -2,8 +2,12 @@
 #![forbid(unsafe_code)]
 
 pub mod admin;
+pub mod cli;
+pub mod config;
 pub mod deploy;
+pub mod logging;
 pub mod net;
 pub mod router;
+pub mod server;
 mod time;
 pub mod wasm;

@@ -1,4 +1,8 @@
-//! Empty so far; ARCHITECTURE.md says what belongs here.
+//! The `waypost` command.
 #![forbid(unsafe_code)]
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    waypost::cli::main()
+}

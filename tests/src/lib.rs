@@ -1,2 +1,13 @@
-//! Empty so far; ARCHITECTURE.md says what belongs here.
+//! What end-to-end tests and the demo share: a router as a process of its own.
+//!
+//! Tests see a router as users do: its command, its configuration, its addresses, its log. They never
+//! import it.
 #![forbid(unsafe_code)]
+
+mod artefacts;
+mod http;
+mod router;
+
+pub use artefacts::{another_build, built, built_guest, built_plugin};
+pub use http::get;
+pub use router::{Config, Router, RouterOptions};

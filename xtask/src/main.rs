@@ -1,28 +1,50 @@
-//! `cargo xtask test`: every test, after the set-up that a new machine needs.
+//! `cargo xtask`: what developers and the landing check run.
+//!
+//! Each task does the set-up that it needs on a machine that has Rust, a C compiler and git.
 #![forbid(unsafe_code)]
 
-use std::process::Command;
+mod build;
+mod command;
+mod demo;
+mod fuzz;
+mod wasm_target;
 
-use anyhow::{Context as _, bail};
+use std::process::ExitCode;
+
 use clap::Parser;
 
 /// Developer tasks of Waypost.
 #[derive(Debug, Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
 enum Task {
-    /// Install what is missing and run every test.
+    /// Build everything and run a week of earthquakes through a router.
+    Demo(demo::Options),
+    /// Build the plugins and the test guests, and run every test.
     Test,
+    /// Build the plugins into target/plugins.
+    Plugins,
+    /// Run both fuzz targets for so many executions each.
+    Fuzz(fuzz::Options),
 }
 
-fn main() -> anyhow::Result<()> {
-    match Task::parse() {
-        Task::Test => run(Command::new(env!("CARGO")).args(["test", "--workspace", "--locked"])),
+fn main() -> ExitCode {
+    let done = match Task::parse() {
+        Task::Demo(options) => demo::run(&options),
+        Task::Test => test(),
+        Task::Plugins => build::plugins().map(|_| ()),
+        Task::Fuzz(options) => fuzz::run(&options),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        }
     }
 }
 
-fn run(command: &mut Command) -> anyhow::Result<()> {
-    let status = command.status().with_context(|| format!("{command:?} did not start"))?;
-    if !status.success() {
-        bail!("{command:?} ended with {status}");
-    }
-    Ok(())
+fn test() -> anyhow::Result<()> {
+    build::plugins()?;
+    build::guests()?;
+    command::cargo(&["test", "--workspace", "--locked"])
 }

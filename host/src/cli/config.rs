@@ -1,0 +1,105 @@
+//! `waypost config`, and how every command loads a configuration.
+
+use std::{
+    io::{IsTerminal as _, Write as _},
+    path::PathBuf,
+};
+
+use super::Failure;
+use crate::config::{Loaded, Settings, Sources, Style, load, plugins_in, render};
+
+/// The file that is taken when none is named and it is there.
+const DEFAULT_FILE: &str = "waypost.toml";
+
+/// Where a configuration comes from.
+#[derive(Debug, Clone, clap::Args)]
+pub(super) struct ConfigOptions {
+    /// The configuration file; waypost.toml, if there is one.
+    #[arg(long, short, value_name = "FILE", env = "WAYPOST_CONFIG")]
+    config: Option<PathBuf>,
+    /// Sets one key over file and environment, as in --set listen.address=127.0.0.1:4433.
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = setting)]
+    set: Vec<(String, String)>,
+}
+
+/// What to do with a configuration.
+#[derive(Debug, clap::Subcommand)]
+pub(super) enum Action {
+    /// Say everything that is wrong with it; exit code 78 if anything is.
+    Check(ConfigOptions),
+    /// Print it.
+    Show(Show),
+}
+
+/// What to print.
+#[derive(Debug, clap::Args)]
+pub(super) struct Show {
+    #[command(flatten)]
+    options: ConfigOptions,
+    /// Every value that holds, with where it comes from; secrets are redacted. Without this, the file as
+    /// it stands.
+    #[arg(long)]
+    effective: bool,
+}
+
+fn setting(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.is_empty() => Ok((key.to_owned(), value.to_owned())),
+        _ => Err("write KEY=VALUE".to_owned()),
+    }
+}
+
+impl ConfigOptions {
+    fn file(&self) -> Option<PathBuf> {
+        let found = || Some(PathBuf::from(DEFAULT_FILE)).filter(|file| file.is_file());
+        self.config.clone().or_else(found)
+    }
+
+    /// Loads it, and says on standard error what is probably not meant.
+    pub(super) fn load(&self) -> Result<Loaded, Failure> {
+        // A variable that is not UTF-8 can set no key.
+        let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
+            Some((name.into_string().ok()?, value.into_string().ok()?))
+        };
+        let environment = std::env::vars_os().filter_map(text);
+        let sources = Sources::new(self.file(), environment, self.set.clone());
+        let loaded =
+            load(&sources, plugins_in).map_err(|errors| Failure::Config(Box::new(errors)))?;
+        eprint!("{}", render(&loaded.warnings, style()));
+        Ok(loaded)
+    }
+}
+
+/// Snippets for a person, a line each for everything else.
+pub(super) fn style() -> Style {
+    if std::io::stderr().is_terminal() {
+        Style::Snippets {
+            colour: std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty()),
+        }
+    } else {
+        Style::Plain
+    }
+}
+
+pub(super) fn run(action: &Action) -> Result<(), Failure> {
+    match action {
+        Action::Check(options) => {
+            let Settings { routes, .. } = options.load()?.settings;
+            let stages: usize = routes.iter().map(|route| route.stages.len()).sum();
+            eprintln!("the configuration is good: {} routes, {stages} stages", routes.len());
+            Ok(())
+        }
+        Action::Show(show) => {
+            let text = if show.effective {
+                show.options.load()?.effective_toml()
+            } else {
+                let file = show.options.file();
+                let file = file.ok_or_else(|| anyhow::anyhow!("there is no configuration file"))?;
+                std::fs::read_to_string(&file)
+                    .map_err(|error| anyhow::anyhow!("{}: {error}", file.display()))?
+            };
+            std::io::stdout().write_all(text.as_bytes())?;
+            Ok(())
+        }
+    }
+}

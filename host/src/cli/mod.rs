@@ -1,0 +1,52 @@
+//! The `waypost` command: data on standard output, everything else on standard error.
+
+mod config;
+mod connection;
+mod exit;
+mod print;
+mod publish;
+mod run;
+mod subscribe;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+pub(crate) use exit::Failure;
+
+/// Route messages through sandboxed WebAssembly plugins.
+///
+/// Exit codes: 0 ok, 1 failure, 2 usage, 78 configuration.
+#[derive(Debug, Parser)]
+#[command(name = "waypost", version, max_term_width = 100)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a router until SIGTERM or SIGINT, which drain it; a second one ends it at once.
+    Run(run::Options),
+    /// Publish one message a line.
+    Pub(publish::Options),
+    /// Print the messages of a pattern as they come.
+    Sub(subscribe::Options),
+    /// Check or show a configuration.
+    #[command(subcommand)]
+    Config(config::Action),
+}
+
+/// Runs the command that the process's arguments name.
+#[must_use]
+pub fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
+        Command::Run(options) => run::run(&options),
+        Command::Pub(options) => publish::run(options),
+        Command::Sub(options) => subscribe::run(&options),
+        Command::Config(action) => config::run(&action),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => failure.tell(),
+    }
+}

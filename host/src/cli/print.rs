@@ -1,0 +1,117 @@
+//! How a message is printed.
+
+use std::io::{self, BufWriter, Stdout, Write};
+
+use serde_json::{Map, Value, json};
+use waypost_client::Delivered;
+
+/// The form of a printed message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Format {
+    /// One JSON object a line: topic, key, headers, payload, times, route and the versions it went through.
+    Json,
+    /// The payload and a newline.
+    Raw,
+    /// For people: topic, key, headers and payload.
+    Pretty,
+}
+
+/// Prints messages to standard output.
+pub(super) struct Printer {
+    format: Format,
+    colour: bool,
+    out: BufWriter<Stdout>,
+}
+
+impl Printer {
+    pub(super) fn new(format: Format, colour: bool) -> Self {
+        Self { format, colour, out: BufWriter::new(io::stdout()) }
+    }
+
+    /// Prints a message; whoever reads a pipe sees it at once.
+    pub(super) fn print(&mut self, message: &Delivered) -> io::Result<()> {
+        match self.format {
+            Format::Json => writeln!(self.out, "{}", object(message))?,
+            Format::Raw => {
+                self.out.write_all(message.payload())?;
+                self.out.write_all(b"\n")?;
+            }
+            Format::Pretty => self.pretty(message)?,
+        }
+        self.flush()
+    }
+
+    pub(super) fn flush(&mut self) -> io::Result<()> {
+        self.out.flush()
+    }
+
+    fn pretty(&mut self, message: &Delivered) -> io::Result<()> {
+        let (bold, dim, plain) =
+            if self.colour { ("\x1b[1;36m", "\x1b[2m", "\x1b[0m") } else { ("", "", "") };
+        write!(self.out, "{bold}{}{plain}", message.topic())?;
+        if let Some(key) = message.key() {
+            write!(self.out, " {dim}key{plain} {}", printable(key))?;
+        }
+        writeln!(self.out)?;
+        for (name, value) in message.headers().iter() {
+            writeln!(self.out, "  {dim}{name}:{plain} {}", printable(value))?;
+        }
+        writeln!(self.out, "  {}", printable(message.payload()))
+    }
+}
+
+/// Text with what would steer a terminal replaced.
+fn printable(bytes: &[u8]) -> String {
+    let text = String::from_utf8_lossy(bytes);
+    let safe = |character: char| match character {
+        '\n' | '\t' => character,
+        control if control.is_control() => '\u{fffd}',
+        other => other,
+    };
+    text.chars().map(safe).collect()
+}
+
+fn object(message: &Delivered) -> Value {
+    let envelope = message.envelope();
+    let headers: Vec<Value> = message
+        .headers()
+        .iter()
+        .map(|(name, value)| {
+            let mut header = Map::from_iter([("name".to_owned(), json!(name))]);
+            insert(&mut header, "value", value);
+            Value::Object(header)
+        })
+        .collect();
+    let stages: Vec<Value> = envelope
+        .stages
+        .iter()
+        .map(|run| {
+            let digest: String = run.digest.iter().map(|byte| format!("{byte:02x}")).collect();
+            json!({ "stage": run.stage, "plugin": run.plugin, "version": run.version, "digest": digest })
+        })
+        .collect();
+    let mut object = Map::from_iter([("topic".to_owned(), json!(message.topic()))]);
+    if let Some(key) = message.key() {
+        insert(&mut object, "key", key);
+    }
+    object.insert("headers".to_owned(), Value::Array(headers));
+    insert(&mut object, "payload", message.payload());
+    object.insert("created_ms".to_owned(), json!(message.created_ms()));
+    object.insert("ingest_ms".to_owned(), json!(envelope.ingest_ms));
+    if let Some(route) = &envelope.route {
+        object.insert("route".to_owned(), json!(route));
+        object.insert("stages".to_owned(), Value::Array(stages));
+    }
+    Value::Object(object)
+}
+
+/// Text under its name; other bytes in hexadecimal under the name with `_hex`.
+fn insert(object: &mut Map<String, Value>, name: &str, bytes: &[u8]) {
+    match std::str::from_utf8(bytes) {
+        Ok(text) => object.insert(name.to_owned(), json!(text)),
+        Err(_) => {
+            let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+            object.insert(format!("{name}_hex"), json!(hex))
+        }
+    };
+}

@@ -1,0 +1,217 @@
+//! `waypost pub`: one message a line.
+
+use std::{collections::VecDeque, path::PathBuf};
+
+use anyhow::{Context as _, bail};
+use serde_json::Value;
+use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, BufReader};
+use waypost_client::{Message, Outcome, PublishError, Publisher, PublisherOptions, Receipt};
+
+use super::{
+    Failure,
+    connection::{ConnectionOptions, runtime},
+};
+
+/// Receipts that are waited for once so many lines are under way.
+const MAX_WAITING: usize = 16_384;
+/// A line longer than this is refused, so that a file without newlines is not held whole.
+const MAX_LINE_BYTES: usize = 2 << 20;
+/// Refusals that are told in words; the rest is counted.
+const MAX_TOLD: u64 = 10;
+
+/// What to publish.
+#[derive(Debug, clap::Args)]
+pub(super) struct Options {
+    /// The topic.
+    topic: String,
+    /// The file with the lines; - or nothing for standard input.
+    #[arg(long, default_value = "-")]
+    file: PathBuf,
+    /// A JSON pointer into each line, whose text or number is the key. A line without it has none.
+    #[arg(long, value_name = "POINTER")]
+    key: Option<String>,
+    /// A header of every message, as NAME=VALUE; may stand several times.
+    #[arg(long = "header", value_name = "NAME=VALUE", value_parser = header)]
+    headers: Vec<(String, String)>,
+    #[command(flatten)]
+    connection: ConnectionOptions,
+}
+
+fn header(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("write NAME=VALUE".to_owned()),
+    }
+}
+
+pub(super) fn run(options: Options) -> Result<(), Failure> {
+    if let Some(pointer) = &options.key
+        && !pointer.is_empty()
+        && !pointer.starts_with('/')
+    {
+        return Err(anyhow::anyhow!("--key {pointer} is no JSON pointer; write /{pointer}").into());
+    }
+    runtime()?.block_on(publish(options))
+}
+
+async fn publish(options: Options) -> Result<(), Failure> {
+    let input: Box<dyn AsyncBufRead + Unpin> = if options.file.as_os_str() == "-" {
+        Box::new(BufReader::new(tokio::io::stdin()))
+    } else {
+        let file = tokio::fs::File::open(&options.file).await;
+        let file = file.with_context(|| options.file.display().to_string())?;
+        Box::new(BufReader::new(file))
+    };
+    let client = options.connection.connect().await?;
+    let publisher = client.publisher(PublisherOptions::default()).await?;
+    let mut tally = Tally::default();
+    let sent = send_lines(input, &options, &publisher, &mut tally).await;
+    publisher.flush().await;
+    tally.settle_all().await;
+    publisher.close().await;
+    client.close().await;
+    sent?;
+    tally.tell()
+}
+
+async fn send_lines(
+    mut input: Box<dyn AsyncBufRead + Unpin>,
+    options: &Options,
+    publisher: &Publisher,
+    tally: &mut Tally,
+) -> anyhow::Result<()> {
+    let mut line = Vec::new();
+    let mut number = 0_u64;
+    while read_line(&mut input, &mut line).await? {
+        number += 1;
+        if line.is_empty() {
+            continue;
+        }
+        if line.len() > MAX_LINE_BYTES {
+            bail!("line {number} has more than {MAX_LINE_BYTES} bytes");
+        }
+        let mut message = Message::new(options.topic.as_str(), line.as_slice());
+        if let Some(pointer) = &options.key {
+            match key_of(&line, pointer) {
+                Some(key) => message = message.key(key),
+                None => tally.keyless += 1,
+            }
+        }
+        for (name, value) in &options.headers {
+            message = message.header(name, value)?;
+        }
+        match publisher.publish(message).await {
+            Ok(receipt) => tally.push(number, receipt).await,
+            Err(PublishError::Closed(reason)) => bail!("line {number} was not published: {reason}"),
+            Err(error) => tally.refuse(number, &error.to_string()),
+        }
+    }
+    Ok(())
+}
+
+/// The next line without its end. One that is too long comes cut, just over the limit.
+async fn read_line(
+    input: &mut (dyn AsyncBufRead + Unpin),
+    line: &mut Vec<u8>,
+) -> anyhow::Result<bool> {
+    line.clear();
+    loop {
+        let buffer = input.fill_buf().await?;
+        if buffer.is_empty() {
+            return Ok(!line.is_empty());
+        }
+        let end = buffer.iter().position(|byte| *byte == b'\n');
+        let part = end.map_or(buffer, |end| buffer.get(..end).unwrap_or_default());
+        line.extend_from_slice(part);
+        let taken = end.map_or(buffer.len(), |end| end + 1);
+        input.consume(taken);
+        if end.is_some() {
+            if line.last() == Some(&b'\r') {
+                line.pop();
+            }
+            return Ok(true);
+        }
+        if line.len() > MAX_LINE_BYTES {
+            return Ok(true);
+        }
+    }
+}
+
+fn key_of(line: &[u8], pointer: &str) -> Option<Vec<u8>> {
+    let value: Value = serde_json::from_slice(line).ok()?;
+    match value.pointer(pointer)? {
+        Value::String(text) => Some(text.clone().into_bytes()),
+        Value::Number(number) => Some(number.to_string().into_bytes()),
+        Value::Bool(truth) => Some(truth.to_string().into_bytes()),
+        Value::Null | Value::Array(_) | Value::Object(_) => None,
+    }
+}
+
+/// What became of the lines.
+#[derive(Debug, Default)]
+struct Tally {
+    waiting: VecDeque<(u64, Receipt)>,
+    committed: u64,
+    unrouted: u64,
+    rejected: u64,
+    unknown: u64,
+    keyless: u64,
+}
+
+impl Tally {
+    async fn push(&mut self, line: u64, receipt: Receipt) {
+        self.waiting.push_back((line, receipt));
+        if self.waiting.len() > MAX_WAITING {
+            self.settle_one().await;
+        }
+    }
+
+    async fn settle_all(&mut self) {
+        while !self.waiting.is_empty() {
+            self.settle_one().await;
+        }
+    }
+
+    async fn settle_one(&mut self) {
+        let Some((line, receipt)) = self.waiting.pop_front() else {
+            return;
+        };
+        match receipt.await {
+            Outcome::Committed { unrouted, .. } => {
+                self.committed += 1;
+                self.unrouted += u64::from(unrouted);
+            }
+            Outcome::Rejected { code, message } => self.refuse(line, &format!("{code}: {message}")),
+            Outcome::Unknown { reason } => {
+                self.unknown += 1;
+                if self.unknown <= MAX_TOLD {
+                    eprintln!("line {line}: whether it was taken is unknown: {reason}");
+                }
+            }
+        }
+    }
+
+    fn refuse(&mut self, line: u64, why: &str) {
+        self.rejected += 1;
+        if self.rejected <= MAX_TOLD {
+            eprintln!("line {line} was rejected: {why}");
+        }
+    }
+
+    fn tell(&self) -> Result<(), Failure> {
+        let Self { committed, unrouted, rejected, unknown, keyless, .. } = self;
+        eprint!("{committed} committed");
+        for (count, what) in [
+            (unrouted, "of them in batches with messages that nobody takes"),
+            (rejected, "rejected"),
+            (unknown, "unknown"),
+            (keyless, "without a key"),
+        ] {
+            if *count > 0 {
+                eprint!(", {count} {what}");
+            }
+        }
+        eprintln!();
+        if rejected + unknown > 0 { Err(Failure::Told) } else { Ok(()) }
+    }
+}

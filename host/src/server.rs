@@ -1,0 +1,184 @@
+//! The running router: its parts put together in one order, and taken apart in the other.
+
+use std::{
+    fs, io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use prometheus::Registry;
+use serde::Serialize;
+use tokio::time::Instant;
+
+use crate::{
+    admin::{Admin, AdminError, AdminState, Lifecycle, Phase},
+    config::Settings,
+    deploy::{DeployError, DeployMetrics, Deployer, WatchError, Watcher},
+    net::{BindError, NetMetrics, Server},
+    router::{Router, RouterMetrics, StageSet},
+    wasm::{EngineError, Sandbox, SandboxMetrics},
+};
+
+/// The file below the state folder that says where a running router listens.
+pub const ENDPOINTS_FILE: &str = "endpoints.json";
+
+/// Why a router does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The state folder cannot be made or written.
+    #[error("the state folder {folder}: {source}; set router.state_folder to one that can be written", folder = folder.display())]
+    State {
+        /// Which folder.
+        folder: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A series has the name of another, which is a fault of ours.
+    #[error("the metrics cannot be registered: {0}")]
+    Metrics(#[from] prometheus::Error),
+    /// There is no sandbox.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// Plugins are missing or of no use; everything that is wrong with any of them.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Plugins(Vec<DeployError>),
+    /// The plugin folder cannot be watched.
+    #[error(transparent)]
+    Watch(#[from] WatchError),
+    /// The endpoint does not stand.
+    #[error(transparent)]
+    Bind(#[from] BindError),
+    /// The admin server does not stand.
+    #[error(transparent)]
+    Admin(#[from] AdminError),
+}
+
+/// Where a router listens, as its state folder tells it to tools on the same machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Endpoints {
+    /// The QUIC endpoint.
+    pub listen: SocketAddr,
+    /// The admin server, if there is one.
+    pub admin: Option<SocketAddr>,
+    /// The authority that clients must trust, when the certificate is the development one.
+    pub ca: Option<PathBuf>,
+    /// The process.
+    pub pid: u32,
+}
+
+/// A running router.
+#[derive(Debug)]
+pub struct Waypost {
+    lifecycle: Arc<Lifecycle>,
+    router: Router,
+    server: Server,
+    admin: Option<Admin>,
+    watcher: Option<Watcher>,
+    endpoints: Endpoints,
+    endpoints_file: PathBuf,
+}
+
+impl Waypost {
+    /// Starts a router on the current runtime. When this returns it is ready.
+    ///
+    /// # Errors
+    ///
+    /// Whatever keeps it from routing: its folder, a plugin, an address, a certificate.
+    pub async fn start(settings: Settings) -> Result<Self, StartError> {
+        let state = &settings.state_folder;
+        let failed = |source| StartError::State { folder: state.clone(), source };
+        fs::create_dir_all(state).map_err(failed)?;
+        // Tools must not find the addresses of a router that is gone.
+        let endpoints_file = state.join(ENDPOINTS_FILE);
+        remove_if_there(&endpoints_file).map_err(failed)?;
+
+        let registry = Registry::new();
+        #[cfg(target_os = "linux")]
+        registry.register(Box::new(prometheus::process_collector::ProcessCollector::for_self()))?;
+        let router_metrics = Arc::new(RouterMetrics::register(&registry)?);
+        let net_metrics = Arc::new(NetMetrics::register(&registry)?);
+        let sandbox_metrics = Arc::new(SandboxMetrics::register(&registry)?);
+        let deploy_metrics = DeployMetrics::register(&registry)?;
+
+        let plugins = &settings.plugins;
+        let sandbox = Arc::new(Sandbox::new(plugins.cache.as_deref(), sandbox_metrics)?);
+        let stages = Arc::new(StageSet::default());
+        let deployer = Arc::new(Deployer::new(
+            sandbox,
+            &plugins.folder,
+            &settings.routes,
+            |plugin| plugins.limits_of(plugin),
+            stages.clone(),
+            router_metrics.clone(),
+            deploy_metrics,
+        ));
+
+        // The admin server comes first, so that `/readyz` says "starting" while plugins compile.
+        let lifecycle = Arc::new(Lifecycle::default());
+        let admin = match &settings.admin {
+            Some(admin) => {
+                let (lifecycle, deployer) = (lifecycle.clone(), deployer.clone());
+                let state = AdminState { registry: registry.clone(), lifecycle, deployer };
+                Some(Admin::start(admin.address, state).await?)
+            }
+            None => None,
+        };
+
+        // No address is bound before every plugin runs: a client never meets a route without its stages.
+        deployer.load().await.map_err(StartError::Plugins)?;
+        let watcher = match plugins.watch && !settings.routes.is_empty() {
+            true => Some(Watcher::start(&plugins.folder, deployer)?),
+            false => None,
+        };
+        let router = Router::start(settings.routes, stages, settings.router, router_metrics);
+        let server = Server::bind(settings.net, router.clone(), net_metrics)?;
+
+        let endpoints = Endpoints {
+            listen: server.address(),
+            admin: admin.as_ref().map(Admin::address),
+            ca: server.ca().cloned(),
+            pid: std::process::id(),
+        };
+        write_whole(&endpoints_file, &endpoints).map_err(failed)?;
+        lifecycle.enter(Phase::Ready);
+        Ok(Self { lifecycle, router, server, admin, watcher, endpoints, endpoints_file })
+    }
+
+    /// Where it listens.
+    #[must_use]
+    pub fn endpoints(&self) -> &Endpoints {
+        &self.endpoints
+    }
+
+    /// Stops within the deadline: takes no more connections and publishes, tells clients, does what is
+    /// queued, hands it over, and closes. Gives whether everything was done in time.
+    pub async fn drain(self, deadline: Duration) -> bool {
+        let end = Instant::now() + deadline;
+        self.lifecycle.enter(Phase::Draining);
+        // A deploy would only be in the way now.
+        drop(self.watcher);
+        self.server.go_away(deadline);
+        let drained = tokio::time::timeout_at(end, self.router.drain()).await.is_ok();
+        let gone = self.server.close(end.saturating_duration_since(Instant::now())).await;
+        drop(self.admin);
+        // Left behind it would only mislead tools, which find nobody at its address.
+        let _ = remove_if_there(&self.endpoints_file);
+        drained && gone
+    }
+}
+
+fn remove_if_there(path: &Path) -> io::Result<()> {
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// Writes the file in one step, so that nobody reads half of it.
+fn write_whole(path: &Path, endpoints: &Endpoints) -> io::Result<()> {
+    let beside = path.with_extension("json.new");
+    fs::write(&beside, serde_json::to_vec(endpoints)?)?;
+    fs::rename(&beside, path)
+}

@@ -1,0 +1,222 @@
+//! The command as its users run it.
+
+use std::{
+    io::Write as _,
+    path::PathBuf,
+    process::{Command, Output, Stdio},
+};
+
+use waypost_client::{Message, PublisherOptions};
+use waypost_tests::{Router, built, built_plugin};
+
+const CONFIG: &str = r#"
+[[route]]
+name = "quakes"
+from = "in"
+to = "out"
+
+[[route.stage]]
+name = "keep"
+plugin = "filter-json"
+config = { pointer = "/kind", op = "eq", value = "yes" }
+"#;
+
+async fn router() -> Router {
+    Router::start(CONFIG, &[("filter-json", built_plugin("filter-json"))])
+        .await
+        .expect("the router starts")
+}
+
+fn waypost(arguments: &[&str]) -> Command {
+    let mut command = Command::new(built("debug/waypost"));
+    command.args(arguments).env("NO_COLOR", "1").env_remove("RUST_LOG");
+    command
+}
+
+fn connected(router: &Router, arguments: &[&str]) -> Command {
+    let mut command = waypost(arguments);
+    command.env("WAYPOST_ADDRESS", router.listen().to_string()).env("WAYPOST_CA", router.ca());
+    command
+}
+
+/// Runs a command away from the test's own task, with this on standard input.
+async fn finish(mut command: Command, input: &'static str) -> Output {
+    let run = move || {
+        let mut child = command
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("the command starts");
+        let mut stdin = child.stdin.take().expect("it was piped");
+        // A command that reads nothing may have ended already.
+        let _ = stdin.write_all(input.as_bytes());
+        drop(stdin);
+        child.wait_with_output().expect("the command ends")
+    };
+    tokio::task::spawn_blocking(run).await.expect("it does not panic")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_pub_publishes_sub_prints_with_key_headers_and_versions() {
+    let router = router().await;
+    let subscribe =
+        connected(&router, &["sub", "out", "--count", "2", "--timeout", "60s", "--output", "json"]);
+    let subscribing = tokio::spawn(finish(subscribe, ""));
+    while router.metric("waypost_subscriptions").await.expect("it answers") < 1.0 {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    let publish = connected(&router, &["pub", "in", "--key", "/id", "--header", "source=test"]);
+    let lines =
+        "{\"id\":\"a\",\"kind\":\"yes\"}\n{\"id\":\"b\",\"kind\":\"no\"}\n{\"kind\":\"yes\"}\n";
+    let published = finish(publish, lines).await;
+    assert!(published.status.success(), "{}", text(&published.stderr));
+    assert!(published.stdout.is_empty(), "data alone stands on standard output");
+    assert!(text(&published.stderr).contains("3 committed"), "{}", text(&published.stderr));
+
+    let printed = subscribing.await.expect("it does not panic");
+    assert!(printed.status.success(), "{}", text(&printed.stderr));
+    let printed = text(&printed.stdout);
+    let messages: Vec<serde_json::Value> =
+        printed.lines().map(|line| serde_json::from_str(line).expect("JSON lines")).collect();
+    let [first, second] = messages.as_slice() else {
+        panic!("two messages are kept: {printed}");
+    };
+    assert_eq!((&first["topic"], &first["key"]), (&"out".into(), &"a".into()));
+    assert_eq!(first["headers"][0]["value"], "test");
+    assert_eq!((&first["route"], &first["stages"][0]["stage"]), (&"quakes".into(), &"keep".into()));
+    assert!(second.get("key").is_none(), "a line without the pointer has no key");
+    router.stop().await.expect("it drains");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_letter_is_read_by_its_topic() {
+    let router = router().await;
+    let subscribe =
+        connected(&router, &["sub", "$dead.quakes", "--count", "1", "--timeout", "60s"]);
+    let subscribing = tokio::spawn(finish(subscribe, ""));
+    while router.metric("waypost_subscriptions").await.expect("it answers") < 1.0 {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    let published = finish(connected(&router, &["pub", "in"]), "no JSON\n").await;
+    assert!(published.status.success(), "a message that a plugin rejects was still routed");
+    let printed = text(&subscribing.await.expect("it does not panic").stdout);
+    assert!(printed.contains("PLUGIN_REJECTED") && printed.contains("no JSON"), "{printed}");
+    router.stop().await.expect("it drains");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_time_without_the_wanted_messages_is_a_failure() {
+    let router = router().await;
+    let command = connected(&router, &["sub", "out", "--count", "1", "--timeout", "50ms"]);
+    let output = finish(command, "").await;
+    assert_eq!(output.status.code(), Some(1));
+    assert!(text(&output.stderr).contains("1 messages are missing"), "{}", text(&output.stderr));
+    let all_that_came = connected(&router, &["sub", "out", "--timeout", "50ms"]);
+    assert!(finish(all_that_came, "").await.status.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn wrong_use_and_wrong_configuration_have_exit_codes_of_their_own() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("waypost.toml");
+    std::fs::write(&file, "[listen]\nadress = \"127.0.0.1:1\"\n[router]\nthreads = \"two\"\n")
+        .expect("the folder takes a file");
+    let path = file.to_str().expect("a plain path");
+    let check = finish(waypost(&["config", "check", "--config", path]), "").await;
+    assert_eq!(check.status.code(), Some(78), "{}", text(&check.stderr));
+    let problems = text(&check.stderr);
+    assert!(
+        problems.contains("waypost.toml:2:") && problems.contains("waypost.toml:4:"),
+        "{problems}"
+    );
+    assert!(problems.contains("address"), "the right name is suggested: {problems}");
+    assert_eq!(finish(waypost(&["run", "--config", path]), "").await.status.code(), Some(78));
+    assert_eq!(finish(waypost(&["sub"]), "").await.status.code(), Some(2));
+    let nowhere = finish(waypost(&["pub", "in", "--ca", "/nowhere/ca.pem"]), "").await;
+    assert_eq!(nowhere.status.code(), Some(1));
+    assert!(text(&nowhere.stderr).contains("/nowhere/ca.pem"), "{}", text(&nowhere.stderr));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_effective_configuration_loads_as_the_same() {
+    let shown = finish(waypost(&["config", "show", "--effective"]), "").await;
+    assert!(shown.status.success(), "{}", text(&shown.stderr));
+    let folder = tempfile::tempdir().expect("a folder");
+    let file: PathBuf = folder.path().join("waypost.toml");
+    std::fs::write(&file, &shown.stdout).expect("the folder takes a file");
+    let check =
+        finish(waypost(&["config", "check", "--config", file.to_str().expect("plain")]), "").await;
+    assert!(check.status.success(), "{}", text(&check.stderr));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_running_router_has_its_series_and_logs_json_off_a_terminal() {
+    let router = router().await;
+    let metrics = router.admin("/metrics").await.expect("it answers");
+    let names = metrics.lines().filter(|line| line.starts_with("# HELP waypost_")).count();
+    assert!(names >= 15, "{names} series:\n{metrics}");
+    let log = router.log();
+    let first: serde_json::Value =
+        serde_json::from_str(log.lines().next().expect("it said something")).expect("JSON lines");
+    assert!(first.get("@timestamp").is_some() && first.get("log.level").is_some(), "{first}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sigterm_drains_what_was_taken_and_ends_well() {
+    let mut router = router().await;
+    let client = router.client().await.expect("a connection");
+    let mut subscription = client
+        .subscribe("out", waypost_client::SubscriberOptions::default())
+        .await
+        .expect("a pattern");
+    let publisher = client.publisher(PublisherOptions::default()).await.expect("a stream");
+    let mut receipts = Vec::new();
+    for _ in 0..1000 {
+        let message = Message::new("in", b"{\"kind\":\"yes\"}".to_vec());
+        receipts.push(publisher.publish(message).await.expect("it is taken"));
+    }
+    publisher.flush().await;
+    let mut committed = 0;
+    for receipt in receipts {
+        committed += usize::from(receipt.await.is_committed());
+    }
+    assert_eq!(committed, 1000);
+    router.signal("TERM").expect("it runs");
+    let mut arrived = 0;
+    while arrived < committed {
+        subscription.recv().await.expect("the stream goes on").expect("without an error");
+        arrived += 1;
+    }
+    client.close().await;
+    let status = router.wait().await.expect("it ends");
+    assert!(status.success(), "{status}: {}", router.log());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_signal_ends_the_router_although_a_client_stays() {
+    let mut router = router().await;
+    let client = router.client().await.expect("a connection");
+    // An open subscription that is never given back keeps the connection.
+    let publisher = client.publisher(PublisherOptions::default()).await.expect("a stream");
+    let flooding = tokio::spawn(async move {
+        loop {
+            let message = Message::new("nowhere", b"x".to_vec());
+            if publisher.publish(message).await.is_err() {
+                break;
+            }
+        }
+    });
+    router.signal("TERM").expect("it runs");
+    while !router.log().contains("draining") {
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    // It may have drained by itself by now, and then there is nobody left to signal.
+    let _ = router.signal("TERM");
+    router.wait().await.expect("it ends");
+    flooding.abort();
+}
