@@ -2,7 +2,7 @@
 
 use waypost_core::Credit;
 use waypost_protocol::{
-    Batch, ErrorCode, Frame, Pattern,
+    ErrorCode, Frame, Pattern,
     frame::{Deliver, Subscribe, Subscribed},
 };
 
@@ -51,14 +51,13 @@ async fn deliver(
     reader: &mut FrameReader,
     writer: &mut FrameWriter,
 ) -> Result<(), Violation> {
-    let mut held: Option<Delivery> = None;
+    let mut held: Option<Held> = None;
     loop {
-        if let Some(delivery) = held.take() {
-            let (part, rest) = cut(peer, delivery, &credit)?;
-            held = rest;
-            if let Some(part) = part {
+        held = held.filter(|held| !held.is_done());
+        if let Some(held) = &mut held {
+            if let Some(part) = held.next(peer, &credit)? {
                 let bytes = part.batch.byte_len() as u64;
-                // The cut was made to fit, so the account covers it.
+                // The part was cut to fit, so the account covers it.
                 credit
                     .take_batch(&part.batch)
                     .map_err(|error| Violation::new(ErrorCode::Internal, error.to_string()))?;
@@ -69,7 +68,7 @@ async fn deliver(
         }
         tokio::select! {
             received = subscription.recv(), if held.is_none() => match received {
-                Received::Delivery(delivery) => held = Some(delivery),
+                Received::Delivery(delivery) => held = Some(Held { delivery, from: 0 }),
                 Received::Ended(code) => return Err(Violation::new(code, code.meaning())),
             },
             frame = reader.next() => match frame? {
@@ -86,53 +85,31 @@ fn frame(delivery: Delivery) -> Frame {
     Frame::Deliver(Deliver { envelope, envelope_crc32c }, delivery.batch.as_bytes().clone())
 }
 
-/// As many of a delivery's messages as credit and frame allow, and the rest.
-fn cut(
-    peer: &Peer,
+/// A delivery of which the messages from `from` on are still to be sent.
+struct Held {
     delivery: Delivery,
-    credit: &Credit,
-) -> Result<(Option<Delivery>, Option<Delivery>), Violation> {
-    let frame = (peer.limits.max_frame_bytes as usize).saturating_sub(CONTROL_BYTES);
-    let most = usize::try_from(credit.messages()).unwrap_or(usize::MAX);
-    let most = most.min(peer.limits.max_batch_messages as usize);
-    let bytes = usize::try_from(credit.bytes()).unwrap_or(usize::MAX);
-    let Some(count) = fitting(&delivery.batch, most, bytes.min(frame)) else {
-        if fitting(&delivery.batch, 1, frame).is_none() {
+    from: usize,
+}
+
+impl Held {
+    fn is_done(&self) -> bool {
+        self.from >= self.delivery.batch.len()
+    }
+
+    /// As many of the next messages as credit and frame allow; `None` until there is more credit.
+    fn next(&mut self, peer: &Peer, credit: &Credit) -> Result<Option<Delivery>, Violation> {
+        let frame = (peer.limits.max_frame_bytes as usize).saturating_sub(CONTROL_BYTES);
+        let most = usize::try_from(credit.messages()).unwrap_or(usize::MAX);
+        let most = most.min(peer.limits.max_batch_messages as usize);
+        let bytes = usize::try_from(credit.bytes()).unwrap_or(usize::MAX);
+        let Delivery { batch, envelope } = &self.delivery;
+        let count = batch.fitting(self.from, most, bytes.min(frame));
+        if count == 0 && batch.fitting(self.from, 1, frame) == 0 {
             let message = "a message is larger than the frame that the client accepts";
             return Err(Violation::new(ErrorCode::MessageTooLarge, message));
         }
-        return Ok((None, Some(delivery)));
-    };
-    let total = u32::try_from(delivery.batch.len()).unwrap_or(u32::MAX);
-    if count == total {
-        return Ok((Some(delivery), None));
+        let part = batch.part(self.from..self.from + count);
+        self.from += count;
+        Ok(part.map(|batch| Delivery { batch, envelope: envelope.clone() }))
     }
-    let part = |from: u32, to: u32| {
-        let indices: Vec<u32> = (from..to).collect();
-        let batch = delivery.batch.gather(&indices)?;
-        Some(Delivery { batch, envelope: delivery.envelope.clone() })
-    };
-    Ok((part(0, count), part(count, total)))
-}
-
-/// How many of the first messages make a batch within these bounds; `None` when not even one does.
-fn fitting(batch: &Batch, most: usize, bytes: usize) -> Option<u32> {
-    let fits = |count: usize| {
-        if count == batch.len() {
-            return batch.byte_len() <= bytes;
-        }
-        let end = |column: waypost_protocol::Column<'_>| column.end(count).unwrap_or(0) as usize;
-        let regions = end(batch.topics())
-            + end(batch.keys().column())
-            + end(batch.headers())
-            + end(batch.payloads());
-        // Header, one more offset in each of four columns, and what each message has of fixed size.
-        regions + 36 + 16 + count * 24 + count.div_ceil(8) <= bytes
-    };
-    let (mut low, mut high) = (0, most.min(batch.len()));
-    while low < high {
-        let middle = (low + high).div_ceil(2);
-        if fits(middle) { low = middle } else { high = middle - 1 }
-    }
-    u32::try_from(low).ok().filter(|count| *count > 0)
 }

@@ -274,3 +274,20 @@ async fn a_drained_router_has_done_what_it_took_and_takes_no_more() {
     assert!(matches!(out.recv().await, Received::Delivery(_)));
     assert!(matches!(out.recv().await, Received::Ended(ErrorCode::ShuttingDown)));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_beyond_the_policy_meets_the_stages_in_parts_that_keep_it() {
+    fn at_most_three(batch: &Batch) -> Result<StageOutput, StageFailure> {
+        if batch.len() > 3 { trap(batch) } else { forward(batch) }
+    }
+    let mut small = route("r", 1, Some("out"));
+    small.batch.max_messages = 3;
+    let router = router(vec![(small, stage("1", at_most_three))]);
+    let mut out = subscribe(&router, "out");
+    assert_eq!(publish(&router, &batch("in.a", 0..10)).await, COMMITTED);
+    let mut found = Vec::new();
+    while found.len() < 10 {
+        found.extend(payloads(&next(&mut out).await.batch));
+    }
+    assert_eq!(found, (0..10).map(|number| number.to_string()).collect::<Vec<_>>());
+}

@@ -34,6 +34,7 @@ mod column;
 mod gather;
 mod headers;
 mod layout;
+mod part;
 #[cfg(test)]
 mod tests;
 mod validate;

@@ -133,6 +133,30 @@ fn gathering_everything_keeps_the_buffer() {
 
 proptest! {
     #[test]
+    fn parts_that_fit_are_within_the_bounds_and_make_up_the_whole(
+        messages in vec(parts(), 1..20),
+        most in 1..8_usize,
+        bytes in 150..600_usize,
+    ) {
+        let batch = build(&messages);
+        let (mut from, mut found) = (0, Vec::new());
+        while from < batch.len() {
+            let count = batch.fitting(from, most, bytes);
+            prop_assert!(count <= most);
+            if from + count < batch.len() && count < most {
+                let longer = batch.part(from..from + count + 1).expect("it is within the batch");
+                prop_assert!(longer.byte_len() > bytes, "one more does not fit");
+            }
+            let part = batch.part(from..from + count.max(1)).expect("it is within the batch");
+            prop_assert!(count == 0 || part.byte_len() <= bytes);
+            prop_assert_eq!(Batch::decode(part.as_bytes().clone(), &Limits::default()), Ok(part.clone()));
+            found.extend(read(&part));
+            from += count.max(1);
+        }
+        prop_assert_eq!(found, messages);
+    }
+
+    #[test]
     fn what_was_built_is_what_is_read(messages in vec(parts(), 1..40)) {
         let batch = build(&messages);
         let decoded = Batch::decode(batch.as_bytes().clone(), &Limits::default()).unwrap();
