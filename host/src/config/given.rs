@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use config::{ConfigError, Environment, Map, Source as _};
+
 use super::problem::{Place, Problem};
 
 /// What the name of every variable of ours begins with.
@@ -26,18 +28,24 @@ impl Given {
         problems: &mut Vec<Problem>,
     ) -> Self {
         let mut given = Self::default();
+        let mut variables = Map::new();
         for (name, text) in environment {
             let Some(rest) = name.strip_prefix(PREFIX) else {
                 continue;
             };
-            let place = Place::Variable(name.clone());
-            if rest.chars().any(|character| character.is_lowercase()) {
+            if rest.chars().any(char::is_lowercase) {
                 // Two spellings of one key would leave open which of them holds.
                 let hint = format!("write {PREFIX}{} in capitals", rest.to_uppercase());
+                let place = Place::Variable(name.clone());
                 problems.push(Problem::error(place, "the name has small letters", hint));
                 continue;
             }
-            given.insert(key_of(rest), text, place);
+            variables.insert(name.clone(), text.clone());
+        }
+        for (key, text) in dotted(variables, problems) {
+            let key = with_plugin_name(&key);
+            let place = Place::Variable(variable_of(&key));
+            given.insert(key, &text, place);
         }
         for (key, text) in overrides {
             given.insert(key.clone(), text, Place::Flag(key.clone()));
@@ -79,15 +87,31 @@ impl Given {
     }
 }
 
-/// The dotted key that the rest of a variable's name stands for.
-fn key_of(rest: &str) -> String {
-    let lower = rest.to_lowercase();
-    let mut segments: Vec<String> = lower.split("__").map(str::to_owned).collect();
+/// The dotted keys that these variables set. Their values stay text: what a text means is decided where
+/// the key is read, which is where it can be said what was expected.
+fn dotted(variables: Map<String, String>, problems: &mut Vec<Problem>) -> BTreeMap<String, String> {
+    let environment = Environment::with_prefix("WAYPOST")
+        .prefix_separator("__")
+        .separator("__")
+        .source(Some(variables));
+    let collected = environment.collect().and_then(|values| {
+        values.into_iter().map(|(key, value)| Ok((key, value.into_string()?))).collect()
+    });
+    collected.unwrap_or_else(|error: ConfigError| {
+        let place = Place::Variable(format!("{PREFIX}*"));
+        problems.push(Problem::error(place, error.to_string(), "check the variables' names"));
+        BTreeMap::new()
+    })
+}
+
+/// A key with the name of a plugin as plugins are named: it has hyphens, which a variable's name cannot
+/// have, and never an underscore.
+fn with_plugin_name(key: &str) -> String {
+    let mut segments: Vec<String> = key.split('.').map(str::to_owned).collect();
     if let [first, second, plugin, ..] = segments.as_mut_slice()
         && first == "plugins"
         && second == "override"
     {
-        // A plugin's name has hyphens, which a variable's cannot have, and never an underscore.
         *plugin = plugin.replace('_', "-");
     }
     segments.join(".")
@@ -111,8 +135,10 @@ mod tests {
                 "plugins.override.filter-json.deadline_ms",
             ),
         ] {
-            assert_eq!(key_of(rest), key);
             assert_eq!(variable_of(key), format!("{PREFIX}{rest}"));
+            let environment = [(format!("{PREFIX}{rest}"), "1".to_owned())];
+            let mut given = Given::new(&environment, &[], &mut Vec::new());
+            assert!(matches!(given.take(key), Some((text, Place::Variable(_))) if text == "1"));
         }
     }
 

@@ -5,8 +5,8 @@
 //! Nothing here reads the environment: the caller passes it. `docs/configuration.md` is the reference of
 //! all keys, and a test holds it against the code.
 //!
-//! The layers are our own and not the `config` crate's: that one stops at the first error, forgets where
-//! in the file a value stood, and takes 2.7 for a whole number.
+//! The `config` crate reads the environment's layer. The file's is our own: that crate stops at the first
+//! error, forgets where in the file a value stood, and takes 2.7 for a whole number.
 
 mod checks;
 mod effective;

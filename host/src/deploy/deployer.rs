@@ -108,6 +108,12 @@ struct Active {
     since_ms: u64,
 }
 
+/// An artefact that no stage runs; the digest goes with it, if the file could be read.
+struct Refused {
+    digest: Option<Digest>,
+    error: DeployError,
+}
+
 /// The versions that an artefact makes: one for each stage that uses it.
 struct Prepared {
     digest: Digest,
@@ -158,7 +164,7 @@ impl Deployer {
         for (name, prepared) in self.plugins.keys().zip(prepared) {
             match prepared {
                 Ok(prepared) => ready.push((name, prepared)),
-                Err((_, error)) => errors.push(error),
+                Err(refused) => errors.push(refused.error),
             }
         }
         if !errors.is_empty() {
@@ -201,9 +207,9 @@ impl Deployer {
                 self.accept(name, prepared);
                 Ok(Deployed::Swapped(digest))
             }
-            Err((digest, error)) => {
-                self.refuse(name, digest, &error);
-                Err(error)
+            Err(refused) => {
+                self.refuse(name, refused.digest, &refused.error);
+                Err(refused.error)
             }
         }
     }
@@ -229,16 +235,16 @@ impl Deployer {
         digest.is_none() || known.active.as_ref().map(|active| active.digest) != digest
     }
 
-    /// Makes an artefact's versions on a thread of its own. The digest goes with an error, if the file
-    /// could be read.
-    async fn prepare(&self, plugin: &Plugin) -> Result<Prepared, (Option<Digest>, DeployError)> {
+    /// Makes an artefact's versions on a thread of its own.
+    async fn prepare(&self, plugin: &Plugin) -> Result<Prepared, Box<Refused>> {
         let (sandbox, plugin) = (self.sandbox.clone(), plugin.clone());
         let file = plugin.file.clone();
         let runtime = Handle::current();
         let timer = self.metrics.prepare_seconds.start_timer();
         let prepare = move || runtime.block_on(prepare(&sandbox, &plugin));
         let prepared = tokio::task::spawn_blocking(prepare).await.unwrap_or_else(|error| {
-            Err((None, DeployError::Internal { file, reason: error.to_string() }))
+            let error = DeployError::Internal { file, reason: error.to_string() };
+            Err(Box::new(Refused { digest: None, error }))
         });
         timer.observe_duration();
         prepared
@@ -322,14 +328,12 @@ impl Deployer {
 }
 
 /// Compiles an artefact and makes a version for each stage that uses it.
-async fn prepare(
-    sandbox: &Sandbox,
-    plugin: &Plugin,
-) -> Result<Prepared, (Option<Digest>, DeployError)> {
+async fn prepare(sandbox: &Sandbox, plugin: &Plugin) -> Result<Prepared, Box<Refused>> {
     let file = plugin.file.clone();
-    let bytes = read(&file, plugin.limits.artefact_bytes).map_err(|error| (None, error))?;
+    let bytes = read(&file, plugin.limits.artefact_bytes)
+        .map_err(|error| Box::new(Refused { digest: None, error }))?;
     let digest = Digest::of(&bytes);
-    let failed = |error| (Some(digest), error);
+    let failed = |error| Box::new(Refused { digest: Some(digest), error });
     let artefact = sandbox
         .compile(&bytes, plugin.limits)
         .map_err(|source| failed(DeployError::Artefact { file: file.clone(), source }))?;

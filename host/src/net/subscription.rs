@@ -54,17 +54,17 @@ async fn deliver(
     let mut held: Option<Held> = None;
     loop {
         held = held.filter(|held| !held.is_done());
-        if let Some(held) = &mut held {
-            if let Some(part) = held.next(peer, &credit)? {
-                let bytes = part.batch.byte_len() as u64;
-                // The part was cut to fit, so the account covers it.
-                credit
-                    .take_batch(&part.batch)
-                    .map_err(|error| Violation::new(ErrorCode::Internal, error.to_string()))?;
-                writer.write(&frame(part)).await?;
-                peer.shared.metrics.delivered_bytes.inc_by(bytes);
-                continue;
-            }
+        if let Some(held) = &mut held
+            && let Some(part) = held.next(peer, &credit)?
+        {
+            let bytes = part.batch.byte_len() as u64;
+            // The part was cut to fit, so the account covers it.
+            credit
+                .take_batch(&part.batch)
+                .map_err(|error| Violation::new(ErrorCode::Internal, error.to_string()))?;
+            writer.write(&frame(part)).await?;
+            peer.shared.metrics.delivered_bytes.inc_by(bytes);
+            continue;
         }
         tokio::select! {
             received = subscription.recv(), if held.is_none() => match received {

@@ -31,18 +31,20 @@ enum End {
 
 impl Route {
     fn new() -> Self {
-        let file: toml::Table = toml::from_str(include_str!("quakes.toml")).unwrap();
-        let mut stages = file["route"][0]["stage"].as_array().unwrap().iter();
+        let file: toml::Table =
+            toml::from_str(include_str!("quakes.toml")).expect("the fixture is well formed");
+        let mut stages =
+            file["route"][0]["stage"].as_array().expect("the fixture is well formed").iter();
         let mut config = |plugin: &str| {
-            let stage = stages.next().unwrap();
+            let stage = stages.next().expect("the fixture is well formed");
             assert_eq!(stage["plugin"].as_str(), Some(plugin));
             stage["config"].clone()
         };
         Self {
-            keep: Harness::new(config("filter-json")).unwrap(),
-            flatten: Harness::new(config("transform-json")).unwrap(),
-            upcast: Harness::new(config("schema-upcast")).unwrap(),
-            route: Harness::new(config("route-content")).unwrap(),
+            keep: Harness::new(config("filter-json")).expect("the fixture is well formed"),
+            flatten: Harness::new(config("transform-json")).expect("the fixture is well formed"),
+            upcast: Harness::new(config("schema-upcast")).expect("the fixture is well formed"),
+            route: Harness::new(config("route-content")).expect("the fixture is well formed"),
         }
     }
 
@@ -83,8 +85,10 @@ fn a_week_of_earthquakes_is_kept_flattened_upcast_and_routed() {
     for line in feed() {
         match route.run(line) {
             End::Published(message) => {
-                let feature: Value = serde_json::from_str(line).unwrap();
-                let event: Value = serde_json::from_slice(&message.payload).unwrap();
+                let feature: Value =
+                    serde_json::from_str(line).expect("the fixture is well formed");
+                let event: Value =
+                    serde_json::from_slice(&message.payload).expect("the fixture is well formed");
                 assert_eq!(event, expected(&feature));
                 *topics.entry(message.topic).or_default() += 1;
             }
@@ -128,7 +132,7 @@ fn expected(feature: &Value) -> Value {
 
 #[test]
 fn an_earthquake_without_magnitude_goes_to_its_region() {
-    let feature = feed().next().unwrap();
+    let feature = feed().next().expect("the fixture is well formed");
     for without in
         [feature.replace(r#""mag":0.31"#, r#""mag":null"#), feature.replace(r#""mag":0.31,"#, "")]
     {
@@ -140,7 +144,7 @@ fn an_earthquake_without_magnitude_goes_to_its_region() {
 
 #[test]
 fn what_is_not_json_is_rejected_by_the_first_stage() {
-    for broken in ["", "oops", &feed().next().unwrap()[..400]] {
+    for broken in ["", "oops", &feed().next().expect("the fixture is well formed")[..400]] {
         let End::Rejected("keep", reason) = Route::new().run(broken) else { panic!("{broken}") };
         assert!(reason.starts_with("the payload is not JSON: "), "{reason}");
     }

@@ -8,12 +8,12 @@ use waypost_plugin_transform_json::TransformJson;
 use waypost_sdk::{Plugin, testing::Harness};
 
 fn check<P: Plugin>(readme: &str) {
-    let (_, example) = readme.split_once("```toml\n").unwrap();
-    let (example, _) = example.split_once("```").unwrap();
-    let example: toml::Table = toml::from_str(example).unwrap();
+    let (_, example) = readme.split_once("```toml\n").expect("the fixture is well formed");
+    let (example, _) = example.split_once("```").expect("the fixture is well formed");
+    let example: toml::Table = toml::from_str(example).expect("the fixture is well formed");
     let stage = &example["route"][0]["stage"][0];
     assert_eq!(stage["plugin"].as_str(), Some(P::manifest().name));
-    Harness::<P>::new(stage["config"].clone()).unwrap();
+    Harness::<P>::new(stage["config"].clone()).expect("the fixture is well formed");
 }
 
 #[test]
