@@ -1,4 +1,5 @@
 //! The command as its users run it.
+#![forbid(unsafe_code)]
 
 use std::{
     io::Write as _,

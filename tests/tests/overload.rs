@@ -1,4 +1,5 @@
 //! A publisher that is far faster than a plugin: the router holds little of it, and other routes go on.
+#![forbid(unsafe_code)]
 
 use std::{
     sync::{

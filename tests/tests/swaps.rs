@@ -1,5 +1,6 @@
 //! Plugins are replaced while messages flow: every message by exactly one version, none lost, none twice,
 //! in order.
+#![forbid(unsafe_code)]
 
 use std::{
     collections::{BTreeMap, BTreeSet},
