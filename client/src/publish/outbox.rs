@@ -196,16 +196,14 @@ impl Outbox {
 
     /// What to write next.
     pub(super) fn poll_transmit(&mut self, now: Instant) -> Transmit {
-        if self.waiting.is_empty() {
-            match self.open_due() {
-                Some(due) if due <= now => {
-                    if !self.seal() {
-                        return Transmit::Wait(None);
-                    }
-                }
-                Some(due) => return Transmit::Wait(Some(due)),
-                None => {}
+        if self.waiting.is_empty()
+            && let Some(due) = self.open_due()
+        {
+            if due > now {
+                return Transmit::Wait(Some(due));
             }
+            // Without room it stays open, and a result will make some.
+            self.seal();
         }
         let Some(sealed) = self.waiting.pop_front() else {
             return Transmit::Wait(None);
