@@ -1,4 +1,75 @@
-//! lib
+//! The async client library of the Waypost message router.
+//!
+//! A [`Client`] is a connection over QUIC that is made again when it is lost. A [`Publisher`] batches
+//! messages and says of each what became of it; a [`Subscriber`] is a stream of messages.
+//!
+//! # Connect
+//!
+//! The router's certificate is checked against an authority that is named; a router that made itself a
+//! development certificate logs at start-up where its authority's file is.
+//!
+//! ```no_run
+//! use waypost_client::{Client, ClientOptions};
+//!
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let options = ClientOptions::new("127.0.0.1:4433").ca_file(".waypost/tls/ca.pem")?;
+//! let client = Client::connect(options).await?;
+//! # client.close().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Publish
+//!
+//! [`Publisher::publish`] waits while as much is under way as [`PublisherOptions`] allow, which is how the
+//! router's pressure reaches the application. What it gives is a [`Receipt`], a future that resolves to
+//! exactly one [`Outcome`]: committed, rejected with a code, or unknown when the connection was lost before
+//! the result came. Whoever sends much awaits receipts later, not one by one.
+//!
+//! ```no_run
+//! use waypost_client::{Client, Message, Outcome, PublisherOptions};
+//!
+//! # async fn example(client: Client) -> Result<(), Box<dyn std::error::Error>> {
+//! let publisher = client.publisher(PublisherOptions::default()).await?;
+//! let message = Message::new("orders.eu.created", b"{\"total\": 12}")
+//!     .key(b"customer-7")
+//!     .header("content-type", "application/json")?;
+//! let receipt = publisher.publish(message).await?;
+//! match receipt.await {
+//!     Outcome::Committed { .. } => {}
+//!     Outcome::Rejected { code, message } => eprintln!("refused with {code}: {message}"),
+//!     Outcome::Unknown { reason } => eprintln!("perhaps taken: {reason}"),
+//! }
+//! publisher.close().await;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # Subscribe
+//!
+//! The router sends ahead as much as [`SubscriberOptions`] grant; consuming grants more. A subscriber that
+//! consumes nothing for longer than the router allows ends with `SLOW_CONSUMER`.
+//!
+//! ```no_run
+//! use waypost_client::{Client, SubscriberOptions};
+//!
+//! # async fn example(client: Client) -> Result<(), Box<dyn std::error::Error>> {
+//! let mut subscriber = client.subscribe("orders.*.created", SubscriberOptions::default()).await?;
+//! while let Some(message) = subscriber.recv().await {
+//!     let message = message?;
+//!     println!("{}: {} bytes", message.topic(), message.payload().len());
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # When the connection is lost
+//!
+//! The client connects again with exponential backoff and full jitter, as [`Reconnect`] says; it does so as
+//! well when the router announces that it stops. Publishers go on with what they had not sent, and
+//! subscriptions are taken up again. On memory topics two things follow from that: what was sent without a
+//! result ends as unknown, unless [`PublisherOptions::resend_unknown`] sends it again, perhaps twice; and
+//! what was published while a subscriber was away is missing, which [`Subscriber::reconnects`] tells.
 #![forbid(unsafe_code)]
 
 mod backoff;

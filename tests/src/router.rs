@@ -63,6 +63,8 @@ pub struct Router {
     child: Child,
     folder: TempDir,
     endpoints: Endpoints,
+    binary: PathBuf,
+    config: PathBuf,
 }
 
 impl Router {
@@ -99,37 +101,22 @@ impl Router {
                 path
             }
         };
-        let state = folder.path().join("state");
-        let log = File::create(folder.path().join("router.log"))?;
-        let mut child = Command::new(binary)
-            .arg("run")
-            .arg("--config")
-            .arg(config)
-            .env("WAYPOST__LISTEN__ADDRESS", "127.0.0.1:0")
-            .env("WAYPOST__ADMIN__ADDRESS", "127.0.0.1:0")
-            .env("WAYPOST__PLUGINS__FOLDER", &plugins)
-            .env("WAYPOST__ROUTER__STATE_FOLDER", &state)
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(log)
-            .kill_on_drop(true)
-            .spawn()
-            .with_context(|| binary.display().to_string())?;
-        let file = state.join("endpoints.json");
-        let deadline = Instant::now() + START_TIMEOUT;
-        let endpoints = loop {
-            if let Ok(bytes) = fs::read(&file) {
-                break serde_json::from_slice(&bytes)?;
-            }
-            if let Some(status) = child.try_wait()? {
-                bail!("the router ended with {status}:\n{}", log_of(&folder));
-            }
-            if Instant::now() > deadline {
-                bail!("the router was not ready in time:\n{}", log_of(&folder));
-            }
-            tokio::time::sleep(POLL).await;
-        };
-        Ok(Self { child, folder, endpoints })
+        let (binary, any) = (binary.to_owned(), SocketAddr::from(([127, 0, 0, 1], 0)));
+        let (child, endpoints) = spawn(&binary, &config, &folder, any).await?;
+        Ok(Self { child, folder, endpoints, binary, config })
+    }
+
+    /// Kills it, and starts it again at the same address with the same state folder.
+    ///
+    /// # Errors
+    ///
+    /// It is not ready in time; with its log.
+    pub async fn restart(&mut self) -> anyhow::Result<()> {
+        self.child.kill().await?;
+        let (child, endpoints) =
+            spawn(&self.binary, &self.config, &self.folder, self.endpoints.listen).await?;
+        (self.child, self.endpoints) = (child, endpoints);
+        Ok(())
     }
 
     /// Its QUIC address.
@@ -279,6 +266,47 @@ impl Router {
         let status = self.wait().await?;
         anyhow::ensure!(status.success(), "the router ended with {status}:\n{}", self.log());
         Ok(())
+    }
+}
+
+/// Starts the command in its folder and waits until it is ready.
+async fn spawn(
+    binary: &Path,
+    config: &Path,
+    folder: &TempDir,
+    listen: SocketAddr,
+) -> anyhow::Result<(Child, Endpoints)> {
+    let state = folder.path().join("state");
+    let file = state.join("endpoints.json");
+    // A router that was killed left it behind.
+    let _ = fs::remove_file(&file);
+    let log = File::options().create(true).append(true).open(folder.path().join("router.log"))?;
+    let mut child = Command::new(binary)
+        .arg("run")
+        .arg("--config")
+        .arg(config)
+        .env("WAYPOST__LISTEN__ADDRESS", listen.to_string())
+        .env("WAYPOST__ADMIN__ADDRESS", "127.0.0.1:0")
+        .env("WAYPOST__PLUGINS__FOLDER", folder.path().join("plugins"))
+        .env("WAYPOST__ROUTER__STATE_FOLDER", &state)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .kill_on_drop(true)
+        .spawn()
+        .with_context(|| binary.display().to_string())?;
+    let deadline = Instant::now() + START_TIMEOUT;
+    loop {
+        if let Ok(bytes) = fs::read(&file) {
+            return Ok((child, serde_json::from_slice(&bytes)?));
+        }
+        if let Some(status) = child.try_wait()? {
+            bail!("the router ended with {status}:\n{}", log_of(folder));
+        }
+        if Instant::now() > deadline {
+            bail!("the router was not ready in time:\n{}", log_of(folder));
+        }
+        tokio::time::sleep(POLL).await;
     }
 }
 
