@@ -1,0 +1,116 @@
+//! The bare relay: what forwarding these bytes costs when nothing is decided about them.
+
+use std::net::SocketAddr;
+
+use anyhow::Context as _;
+use serde::{Deserialize, Serialize};
+use waypost_client::{Batch, Limits};
+
+use crate::{
+    framing::{self, Frames},
+    measure::{self, Measurement},
+    options::Load,
+    process::{Child, Parent},
+    report::{Event, Report, Sent},
+    transport::{self, Certificate},
+};
+
+const TOPIC: &str = "bench.relay";
+
+/// What producer and consumer are told: where the relay is, and what to do there.
+#[derive(Debug, Serialize, Deserialize)]
+struct Task {
+    address: SocketAddr,
+    certificate: Certificate,
+    load: Load,
+}
+
+/// The parent's side.
+pub(crate) async fn measure(load: Load) -> anyhow::Result<Report> {
+    let certificate = Certificate::generate()?;
+    let mut node = Child::start("relay-node")?;
+    node.send(&certificate).await?;
+    let address = node.receive().await?;
+
+    let task = Task { address, certificate, load };
+    // The relay takes its first connection for the consumer's.
+    let mut consumer = Child::start("relay-consumer")?;
+    consumer.send(&task).await?;
+    let Event::Ready = consumer.receive().await? else {
+        anyhow::bail!("the consumer is not ready");
+    };
+    let mut producer = Child::start("relay-producer")?;
+    producer.send(&task).await?;
+
+    let middle = Some(node.pid()?);
+    Measurement { benchmark: "relay", load: task.load, producer, consumer, middle }.run().await
+}
+
+/// The relay: forwards what comes on the second connection to the first.
+pub(crate) async fn node() -> anyhow::Result<()> {
+    let mut parent = Parent::new();
+    let endpoint = transport::listen(&parent.receive().await?)?;
+    Parent::send(&endpoint.local_addr()?)?;
+    let accept = async || -> anyhow::Result<_> {
+        let connection = endpoint.accept().await.context("the endpoint is closed")?.await?;
+        let (send, receive) = connection.accept_bi().await?;
+        Ok((connection, send, Frames::new(receive)))
+    };
+    let (_consumer, mut to, mut greeting) = accept().await?;
+    greeting.next().await?.context("the consumer's greeting")?;
+    let (_producer, _, mut from) = accept().await?;
+    from.next().await?.context("the producer's greeting")?;
+    let forward = async {
+        while let Some(frame) = from.next().await? {
+            to.write_all_chunks(&mut [frame]).await?;
+        }
+        to.finish()?;
+        // The consumer leaves when it has everything.
+        let _ = to.stopped().await;
+        anyhow::Ok(())
+    };
+    tokio::select! {
+        forwarded = forward => forwarded,
+        // It says nothing more, so this is its end.
+        ended = parent.receive::<()>() => ended,
+    }
+}
+
+/// The consumer.
+pub(crate) async fn consumer() -> anyhow::Result<()> {
+    let mut parent = Parent::new();
+    let Task { address, certificate, load } = parent.receive().await?;
+    let (endpoint, connection) = transport::connect(address, &certificate).await?;
+    let (mut send, receive) = connection.open_bi().await?;
+    // A stream is seen by the other side with its first bytes.
+    framing::write(&mut send, bytes::Bytes::new()).await?;
+    let mut frames = Frames::new(receive);
+    measure::consume(&load, parent, async || match frames.next().await? {
+        // A subscriber validates what it is handed, and so does this.
+        Some(frame) => Ok(Some(Batch::decode(framing::body(frame), &Limits::default())?)),
+        None => Ok(None),
+    })
+    .await?;
+    connection.close(0_u32.into(), b"done");
+    endpoint.wait_idle().await;
+    Ok(())
+}
+
+/// The producer.
+pub(crate) async fn producer() -> anyhow::Result<()> {
+    let mut parent = Parent::new();
+    let Task { address, certificate, load } = parent.receive().await?;
+    let (_endpoint, connection) = transport::connect(address, &certificate).await?;
+    let (mut send, _receive) = connection.open_bi().await?;
+    framing::write(&mut send, bytes::Bytes::new()).await?;
+    let messages = measure::produce(TOPIC, &load, &mut parent, async |batch| {
+        framing::write(&mut send, batch.as_bytes().clone()).await?;
+        // While the window has room a write never waits, and the connection would not get to send.
+        tokio::task::yield_now().await;
+        Ok(())
+    })
+    .await?;
+    send.finish()?;
+    send.stopped().await?;
+    Parent::send(&Sent { messages, ..Sent::default() })
+}
