@@ -6,7 +6,11 @@ use anyhow::Context as _;
 
 use crate::command::{self, output, root};
 
-const TARGETS: [&str; 2] = ["frame_decoder", "batch_view"];
+/// Each target, and the test vectors that it begins with.
+const TARGETS: [(&str, [&str; 2]); 2] = [
+    ("frame_decoder", ["vectors/v1/frame", "vectors/v1/invalid-frame"]),
+    ("batch_view", ["vectors/v1/batch", "vectors/v1/invalid-batch"]),
+];
 
 /// How long to fuzz.
 #[derive(Debug, clap::Args)]
@@ -20,15 +24,19 @@ pub(crate) struct Options {
 pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     output(Command::new(env!("CARGO")).args(["fuzz", "--version"]))
         .context("cargo-fuzz is missing: cargo install cargo-fuzz --locked")?;
-    for target in TARGETS {
-        let runs = format!("-runs={}", options.runs);
-        command::run(
-            Command::new(env!("CARGO"))
-                .current_dir(root().join("protocol"))
-                // A stable compiler takes the instrumentation's flags with this.
-                .env("RUSTC_BOOTSTRAP", "1")
-                .args(["fuzz", "run", target, "--", &runs]),
-        )?;
+    let protocol = root().join("protocol");
+    for (target, seeds) in TARGETS {
+        let corpus = format!("fuzz/corpus/{target}");
+        std::fs::create_dir_all(protocol.join(&corpus))?;
+        let mut command = Command::new(env!("CARGO"));
+        command
+            .current_dir(&protocol)
+            // A stable compiler takes the instrumentation's flags with this.
+            .env("RUSTC_BOOTSTRAP", "1")
+            .args(["fuzz", "run", target, &corpus])
+            .args(seeds)
+            .args(["--", &format!("-runs={}", options.runs)]);
+        command::run(&mut command)?;
     }
     Ok(())
 }
