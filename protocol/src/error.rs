@@ -64,6 +64,7 @@ error_codes! {
     HandshakeTimeout = 107 "HANDSHAKE_TIMEOUT" closes "No complete hello came in time." "Send hello at once after connecting."
     StalledFrame = 108 "STALLED_FRAME" closes "A frame was begun and not completed in time." "Write whole frames; check the network."
     LimitsTooSmall = 109 "LIMITS_TOO_SMALL" closes "The limits in hello are too small to work with." "Raise the client's limits."
+    HandshakeFailed = 110 "HANDSHAKE_FAILED" closes "The TLS handshake failed; its alert says why." "Name waypost/1 as the application protocol, and trust the router's authority."
     BadBatch = 201 "BAD_BATCH" closes "The batch's layout is malformed." "Check the client library against the batch layout."
     BatchChecksum = 202 "BATCH_CHECKSUM" closes "The batch's checksum does not match its bytes." "The bytes were changed on their way; check memory and the client library."
     BatchVersion = 203 "BATCH_VERSION" closes "The batch's layout version is not known." "Use a client of the version that welcome named."

@@ -34,9 +34,19 @@ pub(super) struct Peer {
 
 pub(super) async fn serve(incoming: quinn::Incoming, id: ConnectionId, shared: Arc<Shared>) {
     let timeout = shared.settings.handshake_timeout;
-    let Ok(Ok(connection)) = tokio::time::timeout(timeout, async { incoming.await }).await else {
-        shared.metrics.error(ErrorCode::HandshakeTimeout);
-        return;
+    let remote = incoming.remote_address();
+    let connection = match tokio::time::timeout(timeout, async { incoming.await }).await {
+        Ok(Ok(connection)) => connection,
+        // TLS has told the peer, in an alert of its own.
+        Ok(Err(error)) => {
+            shared.metrics.error(ErrorCode::HandshakeFailed);
+            tracing::debug!(connection = %id, %remote, %error, "a handshake failed");
+            return;
+        }
+        Err(_) => {
+            shared.metrics.error(ErrorCode::HandshakeTimeout);
+            return;
+        }
     };
     shared.metrics.accepted.inc();
     shared.metrics.connections.inc();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::BytesMut;
-use quinn::{RecvStream, SendStream};
+use quinn::{RecvStream, SendStream, VarInt};
 use tokio::time::Instant;
 use waypost_protocol::{ErrorCode, Frame, FrameDecoder};
 
@@ -103,6 +103,12 @@ impl FrameWriter {
             None => self.stream.write_all_chunks(&mut [head]).await,
         };
         written.map_err(|_| Violation::Lost)
+    }
+
+    /// Gives the stream up; the peer sees the code's number.
+    pub(super) fn reset(&mut self, code: ErrorCode) {
+        // A stream that is gone needs no end.
+        let _ = self.stream.reset(VarInt::from_u32(code.number()));
     }
 
     /// Says that there is no more, and waits until the peer has everything or is gone.

@@ -62,12 +62,22 @@ async fn deliver(
             credit
                 .take_batch(&part.batch)
                 .map_err(|error| Violation::new(ErrorCode::Internal, error.to_string()))?;
-            writer.write(&frame(part)).await?;
+            let (slow, frame) = (ErrorCode::SlowConsumer, frame(part));
+            tokio::select! {
+                biased;
+                written = writer.write(&frame) => written?,
+                // Half a frame was written, so nothing more can be said on this stream.
+                () = subscription.slow() => {
+                    peer.shared.metrics.error(slow);
+                    writer.reset(slow);
+                    return Err(Violation::Lost);
+                }
+            }
             peer.shared.metrics.delivered_bytes.inc_by(bytes);
             continue;
         }
         tokio::select! {
-            received = subscription.recv(), if held.is_none() => match received {
+            received = next(subscription, held.is_none()) => match received {
                 Received::Delivery(delivery) => held = Some(Held { delivery, from: 0 }),
                 Received::Ended(code) => return Err(Violation::new(code, code.meaning())),
             },
@@ -78,6 +88,15 @@ async fn deliver(
             },
         }
     }
+}
+
+/// The next delivery, or the end. While one is held none is taken, but the end is still seen.
+async fn next(subscription: &mut Subscription, takes: bool) -> Received {
+    if takes {
+        return subscription.recv().await;
+    }
+    subscription.slow().await;
+    Received::Ended(ErrorCode::SlowConsumer)
 }
 
 fn frame(delivery: Delivery) -> Frame {

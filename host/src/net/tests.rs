@@ -62,7 +62,7 @@ fn start() -> Running {
         std::sync::Arc::new(StageSet::default()),
         RouterSettings {
             lane: LaneLimits { batches: 4, bytes: 1 << 20 },
-            block_max: Duration::from_secs(5),
+            block_max: Duration::from_millis(300),
         },
         std::sync::Arc::new(RouterMetrics::register(&registry).expect("a new registry")),
     );
@@ -252,6 +252,32 @@ async fn another_application_protocol_gets_no_connection() {
     let stranger = client(running.server.ca().expect("the authority"), b"http/1.1");
     let connecting = stranger.connect(running.server.address(), "localhost").expect("an address");
     connecting.await.expect_err("the handshake fails");
+    let failed = || running.metrics.errors.with_label_values(&["HANDSHAKE_FAILED"]).get();
+    while failed() == 0 {
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_subscriber_that_grants_no_more_credit_is_told_that_it_was_too_slow() {
+    let running = start();
+    let (connection, _control) = running.connected().await;
+    let mut subscription = Conversation::open(&connection).await;
+    subscription.send(&subscribe("a", 1)).await;
+    assert!(matches!(subscription.next().await, Some(Frame::Subscribed(_))));
+    let mut publisher = Conversation::open(&connection).await;
+    // More than the queue holds: the third waits for room, which nobody makes.
+    for first_sequence in [0, 600, 1200] {
+        publisher.send(&publish(first_sequence, &batch("a", 600))).await;
+    }
+    assert!(matches!(subscription.next().await, Some(Frame::Deliver(..))));
+    let Some(Frame::Error(error)) = subscription.next().await else {
+        panic!("the end is told");
+    };
+    assert_eq!(ErrorCode::from_number(error.code), Some(ErrorCode::SlowConsumer));
+    for _ in 0..3 {
+        assert!(matches!(publisher.next().await, Some(Frame::PublishResult(_))));
+    }
 }
 
 #[tokio::test]

@@ -180,6 +180,12 @@ impl Subscription {
         SubscriptionId(self.id.number())
     }
 
+    /// Resolves when the subscription has ended because it took nothing for too long. Dropping the future
+    /// loses nothing.
+    pub async fn slow(&self) {
+        self.receiver.slow().await;
+    }
+
     /// The next delivery, or why there is none.
     pub async fn recv(&mut self) -> Received {
         self.receiver.recv().await

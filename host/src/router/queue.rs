@@ -166,6 +166,19 @@ impl QueueReceiver {
     }
 }
 
+impl QueueReceiver {
+    /// Resolves when the queue has ended because nothing was taken for too long. For a subscription that
+    /// cannot hand on what it took, and so would never look again.
+    pub(super) async fn slow(&self) {
+        loop {
+            if self.0.lock().ended == Some(ErrorCode::SlowConsumer) {
+                return;
+            }
+            self.0.filled.notified().await;
+        }
+    }
+}
+
 impl Drop for QueueReceiver {
     fn drop(&mut self) {
         self.0.end(ErrorCode::ShuttingDown);
