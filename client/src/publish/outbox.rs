@@ -140,7 +140,12 @@ impl Outbox {
         if message.topic.starts_with('$') {
             return Err(PublishError::SystemTopic(message.topic.chars().take(255).collect()));
         }
-        if !self.has_place(message.byte_len()) && !self.seal() {
+        let (bytes, limit) = (message.byte_len(), self.limits.max_message_bytes);
+        // Found here rather than by the builder, or the open batch would be sealed to make place for it.
+        if bytes > limit as usize {
+            return Err(PublishError::MessageTooLarge { bytes, limit });
+        }
+        if !self.has_place(bytes) && !self.seal() {
             return Ok(None);
         }
         if let Err(error) = self.append(message) {

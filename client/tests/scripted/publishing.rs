@@ -159,6 +159,31 @@ async fn every_outcome_reaches_the_messages_of_its_batch_in_whatever_order_it_co
 }
 
 #[tokio::test]
+async fn a_bad_message_is_refused_here_and_its_neighbours_travel() {
+    let router = Router::start();
+    let Pair { publisher, peer, .. } = &pair(&router, options()).await;
+    let _receipt = publisher.publish(message(0)).await.expect("it is good");
+    for (bad, expected) in [
+        (Message::new("a..b", b"x"), ErrorCode::BadTopic),
+        (Message::new("$sys.a", b"x"), ErrorCode::SystemTopic),
+        (Message::new("a", vec![0; 2 << 20]), ErrorCode::MessageTooLarge),
+    ] {
+        let error = publisher.publish(bad).await.expect_err("it is bad");
+        assert_eq!(error.code(), Some(expected));
+    }
+    let _receipt = publisher.publish(message(1)).await.expect("it is good");
+    let flushing = publisher.flush();
+    let answering = async {
+        let mut stream = peer.accept().await;
+        let (publish, batch) = stream.next_publish().await;
+        stream.commit(&publish).await;
+        payloads(&batch)
+    };
+    let ((), seen) = tokio::join!(flushing, answering);
+    assert_eq!(seen, ["0", "1"]);
+}
+
+#[tokio::test]
 async fn a_prepared_batch_travels_as_it_is() {
     let router = Router::start();
     let Pair { publisher, peer, .. } = &pair(&router, options()).await;
