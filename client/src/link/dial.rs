@@ -227,6 +227,17 @@ fn explain(address: SocketAddr, error: ConnectionError) -> ConnectError {
     }
 }
 
+/// How a connection ended, in words for whoever used it.
+pub(super) fn describe(error: &ConnectionError) -> String {
+    match error {
+        ConnectionError::ApplicationClosed(close) => {
+            let (code, message) = closed_with(close);
+            format!("the router closed it with {code}: {message}")
+        }
+        other => other.to_string(),
+    }
+}
+
 /// The reason with which the router closed a connection.
 pub(super) fn closed_with(close: &quinn::ApplicationClose) -> (RouterCode, String) {
     let number = u32::try_from(close.error_code.into_inner()).unwrap_or(u32::MAX);

@@ -14,7 +14,7 @@ use waypost_protocol::{
 
 use super::{
     Broken, FrameReader, FrameWriter, LinkState, Phase, Session,
-    dial::{Dialer, Established, closed_with},
+    dial::{Dialer, Established, closed_with, describe},
     transport::KEEP_ALIVE,
 };
 use crate::{ConnectError, Disconnected, backoff::Backoff};
@@ -225,17 +225,14 @@ async fn end_of(session: &Session, broken: Broken) -> Ended {
     if let Some(violation) = session.violation() {
         return Ended::ForGood(violation);
     }
-    match session.connection.closed().await {
-        ConnectionError::ApplicationClosed(close) => {
-            let (code, message) = closed_with(&close);
-            if code.is_mended_by_retry() {
-                Ended::Lost(Disconnected::lost(format!("the router closed it: {code}: {message}")))
-            } else {
-                Ended::ForGood(Disconnected::Rejected { code, message: message.into() })
-            }
+    let closed = session.connection.closed().await;
+    if let ConnectionError::ApplicationClosed(close) = &closed {
+        let (code, message) = closed_with(close);
+        if !code.is_mended_by_retry() {
+            return Ended::ForGood(Disconnected::Rejected { code, message: message.into() });
         }
-        other => Ended::Lost(Disconnected::lost(other.to_string())),
     }
+    Ended::Lost(Disconnected::lost(describe(&closed)))
 }
 
 async fn sleep_until(deadline: Option<Instant>) {

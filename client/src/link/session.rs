@@ -6,7 +6,10 @@ use quinn::{Connection, Endpoint, VarInt};
 use tokio::sync::watch;
 use waypost_protocol::{ErrorCode, Limits, frame::Welcome};
 
-use super::frames::{Broken, FrameReader, FrameWriter};
+use super::{
+    dial::describe,
+    frames::{Broken, FrameReader, FrameWriter},
+};
 use crate::Disconnected;
 
 /// What may still be done on a connection. `Open => (Draining | Closing)`, `Draining => Closing`.
@@ -149,7 +152,7 @@ impl Session {
             return violation;
         }
         match self.connection.close_reason() {
-            Some(reason) => Disconnected::lost(reason.to_string()),
+            Some(reason) => Disconnected::lost(describe(&reason)),
             None => Disconnected::lost("the router ended the stream"),
         }
     }

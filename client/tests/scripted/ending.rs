@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use waypost_client::{Disconnected, ErrorCode, Message, Outcome, PublishError, PublisherOptions};
+use futures_util::{FutureExt as _, StreamExt as _};
+use waypost_client::{
+    Disconnected, ErrorCode, Message, Outcome, PublishError, PublisherOptions, Status,
+    SubscriberOptions,
+};
 use waypost_protocol::{
     Frame,
     frame::{Committed, Outcome as Committing, PublishResult},
@@ -16,6 +20,39 @@ fn lingering() -> PublisherOptions {
 
 fn message() -> Message<'static> {
     Message::new("a.b", b"x")
+}
+
+#[tokio::test]
+async fn closing_the_client_ends_everything_in_good_order() {
+    let router = Router::start();
+    let (client, peer) = router.connected(router.options()).await;
+    let (subscriber, (mut subscription, _)) = tokio::join!(
+        client.subscribe("a", SubscriberOptions::default()),
+        peer.accept_subscription()
+    );
+    let publisher = client.publisher(lingering()).await.expect("a stream is free");
+    let mut subscriber = subscriber.expect("it stands");
+    let receipt = publisher.publish(message()).await.expect("it is good");
+    let mut closing = std::pin::pin!(client.close());
+    assert!(closing.as_mut().now_or_never().is_none());
+    let script = async {
+        assert!(matches!(subscription.next().await, Some(Frame::Unsubscribe(_))));
+        subscription.deliver(&batch(&["last"])).await;
+        subscription.send.finish().expect("it was open");
+        let mut stream = peer.accept().await;
+        let (publish, _) = stream.next_publish().await;
+        stream.commit(&publish).await;
+        peer.closed_with().await
+    };
+    let ((), code) = tokio::join!(closing, script);
+    assert_eq!(code, 0);
+    assert!(receipt.await.is_committed());
+    let last = subscriber.next().await.expect("it was delivered").expect("without an error");
+    assert_eq!(last.payload(), b"last");
+    assert!(subscriber.next().await.is_none(), "a wished end is no error");
+    let error = publisher.publish(message()).await.expect_err("it is closed");
+    assert!(matches!(error, PublishError::Closed(Disconnected::Closed)), "{error}");
+    assert!(matches!(client.status(), Status::Disconnected(Disconnected::Closed)));
 }
 
 #[tokio::test]
@@ -49,6 +86,27 @@ async fn the_connection_ends_with_the_last_handle() {
     assert!(receipt.await.is_committed(), "a publisher keeps the connection");
     drop(publisher);
     assert_eq!(peer.closed_with().await, 0);
+}
+
+#[tokio::test]
+async fn no_task_outlives_its_handles() {
+    let router = Router::start();
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let before = tasks();
+    let (client, peer) = router.connected(router.options()).await;
+    let (subscriber, _stream) = tokio::join!(
+        client.subscribe("a", SubscriberOptions::default()),
+        peer.accept_subscription()
+    );
+    let publisher = client.publisher(lingering()).await.expect("a stream is free");
+    assert!(tasks() > before);
+    drop((client, publisher, subscriber.expect("it stands")));
+    peer.closed_with().await;
+    drop(peer);
+    router.endpoint.wait_idle().await;
+    while tasks() > before {
+        tokio::task::yield_now().await;
+    }
 }
 
 /// The router breaks the protocol on a publisher's stream: what has no result is unknown, and the

@@ -71,6 +71,25 @@ async fn next_payloads(subscriber: &mut Subscriber) -> Vec<String> {
 }
 
 #[tokio::test]
+async fn what_was_sent_is_unknown_and_what_was_not_goes_on_the_next_connection() {
+    let router = Router::start();
+    let (client, peer) = router.connected(router.options()).await;
+    let publisher = client.publisher(pairs()).await.expect("a stream is free");
+    let sent = publish(&publisher, 0..2).await;
+    let mut stream = peer.accept().await;
+    stream.next_publish().await;
+    let lingering = publish(&publisher, 2..3).await;
+    peer.close(ErrorCode::ShuttingDown);
+    check_unknown(sent, "SHUTTING_DOWN").await;
+    let (peer, later) = tokio::join!(router.accept(), publish(&publisher, 3..6));
+    let seen = commit(&mut peer.accept().await, 4).await;
+    assert_eq!(seen, ["2", "3", "4", "5"]);
+    check_committed(lingering).await;
+    check_committed(later).await;
+    assert!(matches!(client.status(), Status::Connected { reconnects: 1, .. }));
+}
+
+#[tokio::test]
 async fn what_was_sent_is_sent_again_where_that_is_wanted() {
     let router = Router::start();
     let (client, peer) = router.connected(router.options()).await;
@@ -228,6 +247,14 @@ async fn check_end(
 fn soon(attempts: u32) -> Reconnect {
     let delay = Duration::from_millis(1);
     Reconnect { initial: delay, max: Duration::from_secs(3600), attempts: Some(attempts) }
+}
+
+#[tokio::test]
+async fn without_another_attempt_everything_ends_with_the_connection() {
+    check_end(&Router::start(), Reconnect::never(), "lost", async |_, peer| {
+        peer.close(ErrorCode::ShuttingDown);
+    })
+    .await;
 }
 
 #[tokio::test]
