@@ -10,7 +10,8 @@ pub struct PublisherOptions {
     /// A batch of about so many bytes is sent. A larger message goes alone.
     pub max_batch_bytes: usize,
     /// How long the first message of a batch waits for more; the timer's steps are milliseconds.
-    /// With zero a batch is sent as soon as the stream takes it, and holds what came meanwhile.
+    /// With zero a batch goes at once while little is in flight, and otherwise with the next result
+    /// or when it is full, so that batches grow with the load and no timer is involved.
     pub linger: Duration,
     /// Batches that are sent or ready, and have no result yet. When there are so many, publishing
     /// waits once another batch is full.

@@ -89,11 +89,20 @@ fn a_full_batch_goes_at_once_and_the_rest_when_it_has_lingered() {
 }
 
 #[test]
-fn without_linger_whatever_is_there_goes() {
-    let mut outbox = outbox(PublisherOptions { linger: Duration::ZERO, ..options() });
-    let now = Instant::now();
-    push(&mut outbox, now, 1);
-    assert_eq!(transmit(&mut outbox, now), [(0, 1)]);
+fn without_linger_what_is_there_goes_at_once_or_with_the_next_result() {
+    let options =
+        PublisherOptions { linger: Duration::ZERO, max_in_flight_batches: 9, ..options() };
+    let (mut outbox, now) = (outbox(options), Instant::now());
+    for sequence in [0, 1] {
+        push(&mut outbox, now, 1);
+        assert_eq!(transmit(&mut outbox, now), [(sequence, 1)]);
+    }
+    push(&mut outbox, now, 3);
+    assert!(transmit(&mut outbox, now).is_empty(), "enough is in flight for small ones");
+    settle(&mut outbox, committed(0, 1));
+    assert_eq!(transmit(&mut outbox, now), [(2, 3)]);
+    push(&mut outbox, now, 4);
+    assert_eq!(transmit(&mut outbox, now), [(5, 4)], "a full one waits for nothing");
 }
 
 #[test]
