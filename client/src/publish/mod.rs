@@ -5,6 +5,7 @@
 
 mod conversation;
 mod error;
+mod fit;
 mod message;
 mod options;
 mod outbox;

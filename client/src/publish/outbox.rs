@@ -16,18 +16,17 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 use tokio::time::Instant;
 use waypost_protocol::{
-    Batch, BatchBuilder, BatchError, ErrorCode, Limits,
-    frame::{self, Publish, PublishResult},
+    Batch, BatchBuilder, BatchError, Limits,
+    frame::{Publish, PublishResult},
 };
 
 use super::{
     Message, PublishError, PublisherOptions,
+    fit::{check_fits, check_owner, for_batches, unfit},
     receipt::{Outcome, Receipt, Resolver},
 };
-use crate::{Disconnected, RouterCode};
+use crate::Disconnected;
 
-/// What a publish frame's control part may take of the frame: two numbers.
-const CONTROL_BYTES: u32 = 32;
 /// Without linger, a batch that is not full goes while fewer are in flight than these. Otherwise the
 /// results of small batches would each release a further small one, for as long as there is traffic:
 /// nine messages a batch where 700 fit, at four times the cost (the silly window of RFC 896). Two
@@ -247,7 +246,8 @@ impl Outbox {
             let count = count.unwrap_or(0);
             return Err(format!("a result for {} messages, {count} wait for one", result.count));
         }
-        let outcome = outcome(result).ok_or("a result that is neither committed nor rejected")?;
+        let outcome =
+            Outcome::of_result(result).ok_or("a result that is neither committed nor rejected")?;
         let sealed = sent.sealed.take().ok_or("a second result for a publish")?;
         self.sealed_bytes -= sealed.batch.byte_len();
         while self.in_flight.front().is_some_and(|sent| sent.sealed.is_none()) {
@@ -408,49 +408,4 @@ impl Outbox {
         self.next_ordinal += 1;
         ordinal
     }
-}
-
-/// What a batch may be for its frame to be within the limits.
-fn for_batches(limits: Limits) -> Limits {
-    Limits { max_frame_bytes: limits.max_frame_bytes.saturating_sub(CONTROL_BYTES), ..limits }
-}
-
-fn check_fits(batch: &Batch, limits: &Limits) -> Result<(), BatchError> {
-    let count = u32::try_from(batch.len()).unwrap_or(u32::MAX);
-    if count > limits.max_batch_messages {
-        return Err(BatchError::TooManyMessages { count, limit: limits.max_batch_messages });
-    }
-    if batch.byte_len() > limits.max_frame_bytes as usize {
-        let bytes = batch.byte_len() as u64;
-        return Err(BatchError::TooManyBytes { bytes, limit: limits.max_frame_bytes });
-    }
-    Ok(())
-}
-
-fn check_owner(batch: &Batch) -> Result<(), PublishError> {
-    let is_system = |topic: &&str| topic.starts_with('$');
-    let system = match batch.single_topic() {
-        Some(topic) => Some(topic).filter(is_system),
-        None => batch.iter().map(|message| message.topic()).find(is_system),
-    };
-    system.map_or(Ok(()), |topic| Err(PublishError::SystemTopic(topic.to_owned())))
-}
-
-fn unfit(error: &BatchError) -> Outcome {
-    let message = format!("{error}, after connecting again to a router with smaller limits");
-    Outcome::Rejected { code: ErrorCode::BatchTooLarge.into(), message: message.into() }
-}
-
-fn outcome(result: PublishResult) -> Option<Outcome> {
-    Some(match result.outcome? {
-        frame::Outcome::Committed(committed) => Outcome::Committed {
-            unrouted: committed.unrouted,
-            offset: committed.offset.map(waypost_protocol::Offset),
-            duplicate: committed.duplicate,
-        },
-        frame::Outcome::Rejected(rejected) => Outcome::Rejected {
-            code: RouterCode::from_number(rejected.code),
-            message: rejected.message.into(),
-        },
-    })
 }

@@ -6,7 +6,10 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use waypost_protocol::Offset;
+use waypost_protocol::{
+    Offset,
+    frame::{self, PublishResult},
+};
 
 use crate::{Disconnected, RouterCode};
 
@@ -42,6 +45,21 @@ impl Outcome {
     #[must_use]
     pub fn is_committed(&self) -> bool {
         matches!(self, Self::Committed { .. })
+    }
+
+    /// What a result says; `None` when it says nothing.
+    pub(super) fn of_result(result: PublishResult) -> Option<Self> {
+        Some(match result.outcome? {
+            frame::Outcome::Committed(committed) => Self::Committed {
+                unrouted: committed.unrouted,
+                offset: committed.offset.map(Offset),
+                duplicate: committed.duplicate,
+            },
+            frame::Outcome::Rejected(rejected) => Self::Rejected {
+                code: RouterCode::from_number(rejected.code),
+                message: rejected.message.into(),
+            },
+        })
     }
 
     /// The same for a message that stands `index` behind the first of its batch.

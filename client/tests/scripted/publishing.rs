@@ -8,7 +8,7 @@ use waypost_client::{
 };
 use waypost_protocol::frame::{self, Committed};
 
-use crate::router::{Conversation, Peer, Router, batch, payloads};
+use crate::router::{Conversation, Peer, Router, STREAMS, batch, payloads};
 
 fn options() -> PublisherOptions {
     // A linger that no test waits for.
@@ -228,6 +228,21 @@ async fn the_refusal_of_a_stream_closes_the_publisher_alone() {
     assert!(matches!(error, PublishError::Closed(_)), "{error}");
     assert!(error.to_string().contains("not here"), "{error}");
     publisher_works(client, peer).await;
+}
+
+#[tokio::test]
+async fn a_publisher_for_which_the_router_allows_no_stream_is_refused() {
+    let router = Router::start();
+    let timeout = Duration::from_millis(300);
+    let (client, _peer) = router.connected(router.options().connect_timeout(timeout)).await;
+    let mut publishers = Vec::new();
+    // One of the streams is the control stream.
+    for _ in 1..STREAMS {
+        publishers.push(publisher(&client, options()).await);
+    }
+    let error = client.publisher(options()).await.expect_err("there is no stream");
+    assert!(error.to_string().contains(ErrorCode::TooManyStreams.name()), "{error}");
+    drop(publishers);
 }
 
 /// Whether the connection still carries a new publisher.

@@ -18,6 +18,9 @@ use waypost_protocol::{
     },
 };
 
+/// Streams of a connection at a time.
+pub(crate) const STREAMS: u32 = 8;
+
 pub(crate) struct Router {
     pub(crate) endpoint: Endpoint,
     pub(crate) ca_pem: String,
@@ -69,7 +72,7 @@ impl Router {
         let crypto = QuicServerConfig::try_from(tls).expect("it suits QUIC");
         let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
         let mut transport = TransportConfig::default();
-        transport.max_concurrent_bidi_streams(8_u32.into());
+        transport.max_concurrent_bidi_streams(STREAMS.into());
         config.transport_config(Arc::new(transport));
         let endpoint =
             Endpoint::server(config, (Ipv4Addr::LOCALHOST, 0).into()).expect("loopback is free");
