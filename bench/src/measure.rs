@@ -64,10 +64,14 @@ impl Measurement {
         self.producer.send(&Order::Stop).await?;
         let sent: Sent = self.producer.receive().await?;
         self.consumer.send(&sent).await?;
-        match self.consumer.receive().await? {
-            Event::Result { counted, verdict } => Ok((sent, (counted, verdict), (begin, end))),
+        let outcome = match self.consumer.receive().await? {
+            Event::Result { counted, verdict } => (counted, verdict),
             other => anyhow::bail!("the consumer says {other:?} where its result belongs"),
-        }
+        };
+        // A child that is killed leaves its connection to the router's idle timeout.
+        self.producer.ended().await?;
+        self.consumer.ended().await?;
+        Ok((sent, outcome, (begin, end)))
     }
 
     fn cpu_times(&self) -> anyhow::Result<CpuTimes> {
@@ -91,10 +95,11 @@ pub(crate) async fn consume(
     Parent::send(&Event::Ready)?;
     let sent = loop {
         tokio::select! {
-            batch = next() => {
-                let batch = batch?.context("the messages ended before the producer did")?;
-                count(&mut window, &batch)?;
-            }
+            batch = next() => match batch? {
+                Some(batch) => count(&mut window, &batch)?,
+                // The end may be here before the word of it.
+                None => break parent.receive::<Sent>().await?.messages,
+            },
             told = parent.receive::<Sent>() => break told?.messages,
         }
     };

@@ -37,8 +37,8 @@ pub(crate) struct Load {
     /// Messages in a batch.
     #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=16_384))]
     pub(crate) batch: u32,
-    /// Bytes of a payload; the first 8 are the message's sequence number.
-    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(8..=1_048_576))]
+    /// Bytes of a payload, a JSON object with the message's sequence number.
+    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(48..=1_048_576))]
     pub(crate) size: u32,
     /// Seconds to measure.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=600))]

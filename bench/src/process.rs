@@ -16,6 +16,9 @@ use tokio::{
 /// The longest measurement, and what stands around it.
 const LONGEST: Duration = Duration::from_secs(600 + 60 + 60);
 
+/// From the last word of a child to its end.
+const FAREWELL: Duration = Duration::from_secs(5);
+
 /// A child, as its parent sees it. Dropping it kills the process.
 pub(crate) struct Child {
     role: &'static str,
@@ -48,6 +51,15 @@ impl Child {
         let mut line = serde_json::to_vec(value)?;
         line.push(b'\n');
         self.input.write_all(&line).await.with_context(|| format!("{} has ended", self.role))
+    }
+
+    /// Waits until the child has closed its connection and ended.
+    pub(crate) async fn ended(&mut self) -> anyhow::Result<()> {
+        let role = self.role;
+        let status = tokio::time::timeout(FAREWELL, self.process.wait()).await;
+        let status = status.with_context(|| format!("{role} does not end"))??;
+        anyhow::ensure!(status.success(), "{role} ended with {status}");
+        Ok(())
     }
 
     pub(crate) async fn receive<T: DeserializeOwned>(&mut self) -> anyhow::Result<T> {

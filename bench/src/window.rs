@@ -114,7 +114,7 @@ mod tests {
 
     #[test]
     fn only_what_lies_within_the_window_counts_for_the_rate() {
-        let load = Load { batch: 4, size: 16, seconds: 2, warm_up: 1 };
+        let load = Load { batch: 4, size: 64, seconds: 2, warm_up: 1 };
         let mut workload = Workload::new("bench.in", &load).expect("it is sound");
         let mut window = Window::new(&load);
         let start = Instant::now();
@@ -127,7 +127,7 @@ mod tests {
         let at = |wanted| passed.iter().position(|passed| *passed == Some(wanted));
         assert_eq!((at(Passed::Begin), at(Passed::End)), (Some(2), Some(6)));
         let (counted, verdict) = window.result(40).expect("it is closed");
-        assert_eq!((counted.messages, counted.payload_bytes), (16, 16 * 16));
+        assert_eq!((counted.messages, counted.payload_bytes), (16, 16 * 64));
         assert!((counted.seconds - 2.0).abs() < 1e-9);
         assert_eq!((verdict.received, verdict.lost), (40, 0));
     }

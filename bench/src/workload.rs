@@ -1,5 +1,6 @@
-//! The messages: each has a key, two headers of usual size, and a payload that begins with its
-//! sequence number.
+//! The messages: each has a key, two headers of usual size, and a JSON object as its payload, so that
+//! any plugin can be put in their way. The object holds the message's sequence number, always at the
+//! same place: `{"sequence":"00000000000004d2","fill":"..."}`.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -14,6 +15,11 @@ const HEADERS: [(&str, &[u8]); 2] = [
     ("content-type", b"application/json"),
     ("traceparent", b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
 ];
+
+const BEFORE: &[u8] = br#"{"sequence":""#;
+const DIGITS: usize = 16;
+const BEHIND: &[u8] = br#"","fill":""#;
+const END: &[u8] = br#""}"#;
 
 /// Makes batches, one after the other, without end.
 pub(crate) struct Workload {
@@ -32,11 +38,12 @@ impl Workload {
         for (name, value) in HEADERS {
             headers.push(name, value)?;
         }
-        let mut payload = vec![b'x'; load.size as usize];
+        let mut payload = [BEFORE, &[b'0'; DIGITS], BEHIND].concat();
+        let fill = (load.size as usize).checked_sub(payload.len() + END.len());
+        let fill = fill.context("the payload is too small for its sequence number")?;
         // Not all of one letter, in case anything on the way compresses.
-        for (place, byte) in payload.iter_mut().enumerate() {
-            *byte = u8::try_from(place * 31 % 251)?;
-        }
+        payload.extend((b'a'..=b'z').cycle().take(fill));
+        payload.extend_from_slice(END);
         Ok(Self {
             topic: topic.to_owned(),
             headers,
@@ -55,8 +62,8 @@ impl Workload {
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
         let created_ms = u64::try_from(now.as_millis())?;
         for _ in 0..self.batch {
-            if let Some(number) = self.payload.first_chunk_mut() {
-                *number = self.next.to_le_bytes();
+            if let Some(digits) = self.payload.get_mut(BEFORE.len()..BEFORE.len() + DIGITS) {
+                write_digits(self.next, digits);
             }
             let key = key(self.next);
             let headers = self.headers.as_bytes();
@@ -78,9 +85,21 @@ fn key(sequence: u64) -> [u8; 11] {
     key
 }
 
+/// Hexadecimal, as wide as the place.
+fn write_digits(mut number: u64, place: &mut [u8]) {
+    for digit in place.iter_mut().rev() {
+        let value = (number & 0xf) as u8;
+        *digit = if value < 10 { b'0' + value } else { b'a' + value - 10 };
+        number >>= 4;
+    }
+}
+
 /// The sequence number of a message of this workload.
 pub(crate) fn sequence(payload: &[u8]) -> Option<u64> {
-    payload.first_chunk().map(|number| u64::from_le_bytes(*number))
+    payload.get(BEFORE.len()..BEFORE.len() + DIGITS)?.iter().try_fold(0, |number, digit| {
+        let value = char::from(*digit).to_digit(16)?;
+        Some(number << 4 | u64::from(value))
+    })
 }
 
 #[cfg(test)]
@@ -104,5 +123,18 @@ mod tests {
             (Some(b"customer005".as_slice()), 128)
         );
         assert_eq!(message.headers().iter().count(), 2);
+        let object: serde_json::Value =
+            serde_json::from_slice(message.payload()).expect("it is JSON");
+        assert_eq!(object["sequence"], "0000000000000005");
+    }
+
+    #[test]
+    fn a_sequence_number_of_any_size_is_read_as_it_was_written() {
+        let mut payload = [BEFORE, &[b'0'; DIGITS]].concat();
+        for number in [0, 9, 10, 0xabc_def0, u64::MAX] {
+            write_digits(number, &mut payload[BEFORE.len()..]);
+            assert_eq!(sequence(&payload), Some(number));
+        }
+        assert_eq!(sequence(b"short"), None);
     }
 }
