@@ -1,7 +1,8 @@
 //! Arbitrary bytes as a batch, as they are and with a header that fits them.
 //!
-//! What must hold: no panic; every accessor agrees with every other; gathering, moving to another
-//! topic, appending to a builder and building anew give batches that decode to the same messages.
+//! What must hold: no panic; every accessor agrees with every other; gathering, cutting, moving to
+//! another topic, appending to a builder and building anew give batches that decode to the same
+//! messages.
 #![no_main]
 #![forbid(unsafe_code)]
 
@@ -53,6 +54,7 @@ fn check(bytes: Bytes) {
     check_columns(&batch);
     check_messages(&batch);
     check_gather(&batch);
+    check_parts(&batch);
     check_topic_change(&batch);
     check_builders(&batch);
 }
@@ -135,6 +137,29 @@ fn check_gather(batch: &Batch) {
     }
     assert!(batch.gather(&[0, count]).is_none());
     assert!(batch.gather(&[u32::MAX]).is_none());
+}
+
+/// A part that fits is as large as allowed, and one message more would not fit.
+fn check_parts(batch: &Batch) {
+    let (count, pick) = (batch.len(), crc32c::crc32c(batch.as_bytes()) as usize);
+    let (from, messages, bytes) = (pick % count, pick / 7 % count + 1, batch.byte_len() * 2 / 3);
+    let fitting = batch.fitting(from, messages, bytes);
+    let part = |length| batch.part(from..from + length);
+    match part(fitting) {
+        Some(made) => {
+            assert!(fitting <= messages && made.byte_len() <= bytes);
+            check_made(&made, batch.iter().skip(from).take(fitting).map(parts));
+        }
+        None => assert_eq!(fitting, 0),
+    }
+    if fitting < messages
+        && let Some(longer) = part(fitting + 1)
+    {
+        assert!(longer.byte_len() > bytes);
+    }
+    assert_eq!(batch.fitting(count, messages, bytes), 0);
+    assert_eq!(batch.fitting(usize::MAX, usize::MAX, usize::MAX), 0);
+    assert!(batch.part(0..count + 1).is_none() && batch.part(count..usize::MAX).is_none());
 }
 
 fn check_topic_change(batch: &Batch) {
