@@ -123,8 +123,8 @@ pub enum ContractError {
         /// Which emitted message.
         position: usize,
     },
-    /// An emitted message, or all of them together, are too large.
-    #[error("the plugin's output is too large: {0}")]
+    /// An emitted message is larger than a message may be.
+    #[error("the plugin emitted a message that is too large: {0}")]
     TooLarge(BatchError),
 }
 
@@ -153,8 +153,9 @@ pub struct Failed {
 /// What a stage made of a batch.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Folded {
-    /// What goes on, if anything does; the input's own buffer when all was forwarded.
-    pub batch: Option<Batch>,
+    /// What goes on, in order; the input's own buffer when all was forwarded, and more than one batch
+    /// when the messages that a plugin emitted do not fit one.
+    pub batches: Vec<Batch>,
     /// Messages that were dropped on purpose.
     pub dropped: usize,
     /// Messages that become dead letters: rejected ones, retries that nobody carries out, and those
@@ -199,7 +200,8 @@ pub fn fold(
             }),
         }
     }
-    folded.batch = if emits { rebuild.builder.finish() } else { input.gather(&forwarded) };
+    folded.batches =
+        if emits { rebuild.finish() } else { input.gather(&forwarded).into_iter().collect() };
     Ok(folded)
 }
 
@@ -233,6 +235,7 @@ struct Rebuild<'a> {
     input: &'a Batch,
     emitted: Option<&'a Emitted>,
     builder: BatchBuilder,
+    full: Vec<Batch>,
     position: usize,
 }
 
@@ -255,7 +258,8 @@ impl<'a> Rebuild<'a> {
                 }
             }
         }
-        Ok(Self { input, emitted, builder: BatchBuilder::with_limits(limits), position: 0 })
+        let builder = BatchBuilder::with_limits(limits);
+        Ok(Self { input, emitted, builder, full: Vec::new(), position: 0 })
     }
 
     fn source(&self, index: u32) -> Result<MessageView<'a>, ContractError> {
@@ -265,7 +269,25 @@ impl<'a> Rebuild<'a> {
 
     fn forward(&mut self, index: u32) -> Result<(), ContractError> {
         let source = self.source(index)?;
-        self.builder.push_view(source).map_err(ContractError::TooLarge)
+        self.append(|builder| builder.push_view(source))
+    }
+
+    /// Appends a message to the batch at hand, or to a new one when that is full: what one message makes
+    /// of itself must not be its neighbours' ruin.
+    fn append(
+        &mut self,
+        push: impl Fn(&mut BatchBuilder) -> Result<(), BatchError>,
+    ) -> Result<(), ContractError> {
+        if push(&mut self.builder).is_ok() {
+            return Ok(());
+        }
+        self.full.extend(self.builder.finish());
+        push(&mut self.builder).map_err(ContractError::TooLarge)
+    }
+
+    fn finish(mut self) -> Vec<Batch> {
+        self.full.extend(self.builder.finish());
+        self.full
     }
 
     /// Appends what replaces a message. A topic that is none fails that message alone.
@@ -319,10 +341,8 @@ impl<'a> Rebuild<'a> {
             (Change::Clear, _) => &[],
             (Change::Set, value) => value,
         };
-        self.builder
-            .push(topic, key, headers, payload, source.created_ms())
+        self.append(|builder| builder.push(topic, key, headers, payload, source.created_ms()))
             .map(Ok)
-            .map_err(ContractError::TooLarge)
     }
 }
 

@@ -27,7 +27,7 @@ fn folded(verdicts: Vec<Verdict>, emitted: Option<Emitted>) -> Result<Folded, Co
 }
 
 fn read(folded: &Folded) -> Vec<(String, String)> {
-    let batch = folded.batch.iter().flat_map(Batch::iter);
+    let batch = folded.batches.iter().flat_map(Batch::iter);
     batch
         .map(|message| {
             let payload = String::from_utf8_lossy(message.payload()).into_owned();
@@ -41,7 +41,7 @@ fn all_forwarded_is_the_same_buffer() {
     let input = input();
     let output = StageOutput { verdicts: vec![Verdict::Forward; 3], emitted: None };
     let folded = fold(&input, &output, ALLOWED, Limits::default()).expect("it is sound");
-    let batch = folded.batch.expect("all go on");
+    let [batch] = folded.batches.as_slice() else { panic!("all go on in one batch") };
     assert_eq!(batch.as_bytes().as_ptr(), input.as_bytes().as_ptr());
 }
 
@@ -67,7 +67,7 @@ fn emitted_messages_stand_where_their_source_stood() {
     let folded = folded(verdicts, Some(emitted)).expect("it is sound");
     let expected = [("in", "zero"), ("out.a", "x"), ("out.b", "y"), ("in", "two")];
     assert_eq!(read(&folded), expected.map(|(topic, payload)| (topic.into(), payload.into())));
-    let batch = folded.batch.expect("four go on");
+    let batch = folded.batches.first().expect("four go on");
     assert_eq!(batch.get(1).and_then(|message| message.key()), Some(&b"k"[..]));
 }
 
@@ -77,7 +77,7 @@ fn a_topic_that_is_none_fails_its_message_alone() {
         let emitted = Emitted { sources: vec![0], topics: set(&[topic]), ..Emitted::default() };
         let verdicts = vec![Verdict::Emit(1), Verdict::Forward, Verdict::Forward];
         let folded = folded(verdicts, Some(emitted)).expect("the others are sound");
-        assert_eq!(folded.batch.as_ref().map(Batch::len), Some(2), "{topic}");
+        assert_eq!(folded.batches.iter().map(Batch::len).sum::<usize>(), 2, "{topic}");
         assert_eq!(folded.failed[0].code, ErrorCode::BadDestination, "{topic}");
     }
 }
@@ -112,4 +112,22 @@ fn nonsense_is_refused_whole() {
     check_refused(emit(1), Some(headers), PluginContract);
     let large = "x".repeat(2 << 20);
     check_refused(emit(1), with(&[0], set(&[&large])), PluginOutput);
+}
+
+#[test]
+fn messages_that_grow_beyond_one_batch_go_on_in_several() {
+    let large = "x".repeat(700);
+    let emitted = Emitted {
+        sources: vec![0, 1, 1, 2],
+        payloads: set(&[&large, &large, &large, &large]),
+        ..Emitted::default()
+    };
+    let verdicts = vec![Verdict::Emit(1), Verdict::Emit(2), Verdict::Emit(1)];
+    let limits = Limits { max_frame_bytes: 1700, ..Limits::default() };
+    let output = StageOutput { verdicts, emitted: Some(emitted) };
+    let folded = fold(&input(), &output, ALLOWED, limits).expect("each fits by itself");
+    assert_eq!(folded.batches.iter().map(Batch::len).collect::<Vec<_>>(), [2, 2]);
+    let few = Limits { max_batch_messages: 3, ..Limits::default() };
+    let folded = fold(&input(), &output, ALLOWED, few).expect("each fits by itself");
+    assert_eq!(folded.batches.iter().map(Batch::len).collect::<Vec<_>>(), [3, 1]);
 }

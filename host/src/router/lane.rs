@@ -140,26 +140,12 @@ impl Lane {
             };
             let ingest_ms = first.ingest_ms;
             if let Some(batch) = joined(&jobs) {
-                self.run_parts(&batch, ingest_ms).await;
+                self.pipeline.run(batch, ingest_ms).await;
             }
             for job in jobs {
                 // A publisher that went away is not interested; its message was routed all the same.
                 let _ = job.done.send(());
             }
-        }
-    }
-
-    /// Runs a batch in parts that keep the policy's bounds, however large the publisher made it.
-    async fn run_parts(&mut self, batch: &Batch, ingest_ms: u64) {
-        let (messages, bytes) = (self.policy.max_messages as usize, self.policy.max_bytes as usize);
-        let mut from = 0;
-        while from < batch.len() {
-            // A message that is larger than the bound goes alone.
-            let to = from + batch.fitting(from, messages, bytes).max(1);
-            if let Some(part) = batch.part(from..to) {
-                self.pipeline.run(part, ingest_ms).await;
-            }
-            from = to;
         }
     }
 

@@ -4,7 +4,8 @@ use std::{collections::HashMap, sync::Arc, time::Instant};
 
 use arc_swap::ArcSwap;
 use waypost_core::{
-    DeadLetters, Destination, Failed, Failure, Folded, RouteDefinition, StageName, fold,
+    BatchPolicy, DeadLetters, Destination, Failed, Failure, Folded, RouteDefinition, StageName,
+    fold,
 };
 use waypost_protocol::{Batch, Envelope, ErrorCode, Limits};
 
@@ -71,14 +72,16 @@ impl Pipeline {
         metrics.batch_messages.observe(input.len() as f64);
         let stages = self.stages.of(route.as_str());
         let mut letters = DeadLetters::new(route.clone(), Limits::default());
-        let mut rest = Some(input);
+        let policy = self.definition.batch;
+        let mut rest = vec![input];
         for (position, stage) in stages.iter().enumerate() {
-            let Some(batch) = rest.take() else {
-                break;
-            };
-            let folded = self.run_stage(position, stage, &batch).await;
-            self.bury(&mut letters, &batch, Some(stage), &folded.failed);
-            rest = folded.batch;
+            let mut next = Vec::new();
+            for batch in rest.iter().flat_map(|batch| parts(batch, policy)) {
+                let folded = self.run_stage(position, stage, &batch).await;
+                self.bury(&mut letters, &batch, Some(stage), &folded.failed);
+                next.extend(folded.batches);
+            }
+            rest = next;
         }
         let envelope = Arc::new(Envelope {
             ingest_ms,
@@ -87,7 +90,9 @@ impl Pipeline {
             stages: stages.iter().map(|stage| stage.version.run().clone()).collect(),
             ..Envelope::default()
         });
-        if let Some(batch) = rest.and_then(|batch| self.settle(&mut letters, batch)) {
+        let settled: Vec<Batch> =
+            rest.into_iter().filter_map(|batch| self.settle(&mut letters, batch)).collect();
+        for batch in settled {
             let outputs = metrics.route_outputs.with_label_values(&[route.as_str()]);
             outputs.inc_by(batch.len() as u64);
             self.fanout.deliver(&batch, &envelope).await;
@@ -208,6 +213,22 @@ impl Pipeline {
             }
         }
     }
+}
+
+/// A batch in parts that keep the policy's bounds, however large the publisher or a stage made it.
+fn parts(batch: &Batch, policy: BatchPolicy) -> impl Iterator<Item = Batch> {
+    let (messages, bytes) = (policy.max_messages as usize, policy.max_bytes as usize);
+    let mut from = 0;
+    std::iter::from_fn(move || {
+        if from >= batch.len() {
+            return None;
+        }
+        // A message that is larger than the bound goes alone.
+        let to = from + batch.fitting(from, messages, bytes).max(1);
+        let part = batch.part(from..to);
+        from = to;
+        part
+    })
 }
 
 fn hex(bytes: &[u8]) -> String {
