@@ -73,6 +73,7 @@ async fn deliver(
                     return Err(Violation::Lost);
                 }
             }
+            subscription.progress();
             peer.shared.metrics.delivered_bytes.inc_by(bytes);
             continue;
         }
@@ -82,7 +83,13 @@ async fn deliver(
                 Received::Ended(code) => return Err(Violation::new(code, code.meaning())),
             },
             frame = reader.next() => match frame? {
-                Some(Frame::Credit(more)) => credit.grant(more.messages, more.bytes),
+                Some(Frame::Credit(more)) => {
+                    credit.grant(more.messages, more.bytes);
+                    // Credit is granted for what was consumed, so it is progress.
+                    if more.messages > 0 {
+                        subscription.progress();
+                    }
+                }
                 Some(Frame::Unsubscribe(_)) | None => return Ok(()),
                 Some(_) => return Err(unexpected("a subscription carries credit and unsubscribe")),
             },

@@ -1,10 +1,12 @@
 //! Hands batches to whoever is interested: the table of routes and subscriptions, and delivery.
 
 use std::{
+    collections::HashMap,
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
 
+use futures_util::future::join_all;
 use waypost_core::{EntryId, RouteTable};
 use waypost_protocol::{Batch, Envelope, ErrorCode, Pattern};
 
@@ -70,37 +72,43 @@ impl Fanout {
             let unmatched = if shares.is_empty() { batch.len() } else { 0 };
             return (shares, unmatched);
         }
-        let mut shares: Vec<(EntryId, Share)> = Vec::new();
+        let mut shares: Vec<Share> = Vec::new();
+        let mut places: HashMap<EntryId, usize> = HashMap::new();
         let mut unmatched = 0;
         for (index, message) in (0..).zip(batch.iter()) {
             let mut matched = false;
             table.for_each_match(message.topic(), |id, target| {
                 matched = true;
-                match shares.iter_mut().find(|(known, _)| *known == id) {
-                    Some((_, Share { indices: Some(indices), .. })) => indices.push(index),
-                    _ => {
-                        let share = Share { target: target.clone(), indices: Some(vec![index]) };
-                        shares.push((id, share));
-                    }
+                let place = *places.entry(id).or_insert_with(|| {
+                    shares.push(Share { target: target.clone(), indices: Some(Vec::new()) });
+                    shares.len() - 1
+                });
+                if let Some(Share { indices: Some(indices), .. }) = shares.get_mut(place) {
+                    indices.push(index);
                 }
             });
             unmatched += usize::from(!matched);
         }
-        (shares.into_iter().map(|(_, share)| share).collect(), unmatched)
+        (shares, unmatched)
     }
 
     /// Puts what came out of a route into the queues of its subscriptions, awaiting room. Gives the
     /// number of messages that nobody was subscribed to.
     pub(super) async fn deliver(&self, batch: &Batch, envelope: &Arc<Envelope>) -> usize {
         let (shares, unmatched) = self.shares(batch);
-        for share in shares {
-            if let (Target::Subscription(queue), Some(batch)) = (&share.target, share.of(batch)) {
-                self.admit(queue, Delivery { batch, envelope: envelope.clone() }).await;
+        let admissions = shares.iter().filter_map(|share| match &share.target {
+            Target::Subscription(queue) => {
+                let delivery = Delivery { batch: share.of(batch)?, envelope: envelope.clone() };
+                Some(self.admit(queue, delivery))
             }
-        }
+            Target::Route(_) => None,
+        });
+        // All at once: several that take nothing are waited for no longer than one.
+        join_all(admissions).await;
         unmatched
     }
 
+    /// Puts a delivery into a queue, awaiting room.
     pub(super) async fn admit(&self, queue: &QueueSender, delivery: Delivery) {
         let messages = delivery.batch.len() as u64;
         match queue.admit(delivery, self.block_max).await {

@@ -82,12 +82,12 @@ impl RouteInlet {
     pub(super) async fn submit(
         &self,
         publisher: ConnectionId,
-        batch: &Batch,
+        batch: Batch,
         ingest_ms: u64,
     ) -> Result<Vec<oneshot::Receiver<()>>, Published> {
         let lanes = self.lanes.read().unwrap_or_else(PoisonError::into_inner).clone();
         let mut done = Vec::with_capacity(1);
-        for (lane, batch) in self.split(publisher, batch) {
+        for (lane, batch) in self.split(publisher, &batch) {
             let stopping = || Published::rejected(ErrorCode::ShuttingDown);
             let lane = lanes.get(usize::from(lane)).ok_or_else(stopping)?;
             let bytes = batch.byte_len().min(self.limits.bytes).max(1);

@@ -23,6 +23,7 @@ use std::{
 };
 
 use fanout::{Fanout, Target};
+use futures_util::future::{join, join_all, try_join_all};
 pub use lane::LaneLimits;
 use lane::RouteInlet;
 pub use metrics::RouterMetrics;
@@ -30,7 +31,7 @@ pub use pipeline::StageSet;
 pub use publish::{Origin, Pending, Published};
 pub use queue::{Delivery, QueueLimits, Received};
 use queue::{QueueReceiver, QueueSender};
-use tokio::task::JoinSet;
+use tokio::{sync::RwLock, task::JoinSet};
 use waypost_core::{EntryId, RouteDefinition};
 use waypost_protocol::{Batch, Envelope, ErrorCode, Pattern, SubscriptionId};
 
@@ -57,6 +58,9 @@ struct Inner {
     queues: Mutex<HashMap<EntryId, QueueSender>>,
     lanes: Mutex<JoinSet<()>>,
     draining: AtomicBool,
+    /// Held for reading by whoever admits a batch: what was admitted in part is admitted whole before the
+    /// lanes close, so that a rejection is true.
+    admitting: RwLock<()>,
 }
 
 /// A subscription; dropping it unsubscribes.
@@ -95,6 +99,7 @@ impl Router {
             queues: Mutex::default(),
             lanes: Mutex::new(lanes),
             draining: AtomicBool::new(false),
+            admitting: RwLock::default(),
         }))
     }
 
@@ -111,6 +116,7 @@ impl Router {
     ///
     /// The router is stopping.
     pub async fn publish(&self, origin: Origin, batch: &Batch) -> Result<Pending, Published> {
+        let _admitting = self.0.admitting.read().await;
         if self.0.draining.load(Ordering::Acquire) {
             return Err(Published::rejected(ErrorCode::ShuttingDown));
         }
@@ -120,25 +126,25 @@ impl Router {
         let (shares, unmatched) = self.0.fanout.shares(batch);
         metrics.unrouted.inc_by(unmatched as u64);
         let ingest_ms = now_ms();
-        let mut lanes = Vec::new();
-        let mut envelope = None;
-        for share in shares {
+        let envelope = Arc::new(Envelope { ingest_ms, ..Envelope::default() });
+        let (mut submissions, mut admissions) = (Vec::new(), Vec::new());
+        for share in &shares {
             let Some(part) = share.of(batch) else {
                 continue;
             };
-            match share.target {
+            match &share.target {
                 Target::Route(inlet) => {
-                    lanes.extend(inlet.submit(origin.connection, &part, ingest_ms).await?);
+                    submissions.push(inlet.submit(origin.connection, part, ingest_ms));
                 }
                 Target::Subscription(queue) => {
-                    let envelope = envelope.get_or_insert_with(|| {
-                        Arc::new(Envelope { ingest_ms, ..Envelope::default() })
-                    });
                     let delivery = Delivery { batch: part, envelope: envelope.clone() };
-                    self.0.fanout.admit(&queue, delivery).await;
+                    admissions.push(self.0.fanout.admit(queue, delivery));
                 }
             }
         }
+        // All at once: several that have no room are waited for no longer than the slowest of them.
+        let (submitted, _) = join(try_join_all(submissions), join_all(admissions)).await;
+        let lanes = submitted?.into_iter().flatten().collect();
         Ok(Pending { lanes, unrouted: unmatched > 0 })
     }
 
@@ -158,6 +164,7 @@ impl Router {
     /// Takes no more publishes, does what is queued, then ends the subscriptions.
     pub async fn drain(&self) {
         self.0.draining.store(true, Ordering::Release);
+        drop(self.0.admitting.write().await);
         for route in &self.0.routes {
             route.close();
         }
@@ -178,6 +185,11 @@ impl Subscription {
     #[must_use]
     pub fn id(&self) -> SubscriptionId {
         SubscriptionId(self.id.number())
+    }
+
+    /// Takes note that the subscriber got something on of what it took before.
+    pub fn progress(&self) {
+        self.receiver.progress();
     }
 
     /// Resolves when the subscription has ended because it took nothing for too long. Dropping the future

@@ -1,7 +1,8 @@
 //! A subscription's queue: bounded in messages and bytes, with pressure going to whoever fills it.
 //!
-//! Open => (Open | Ended). A sender that finds it full waits; when nothing was taken for `block_max`
-//! the queue ends with `SLOW_CONSUMER` and every sender goes on without it.
+//! Open => (Open | Ended). A sender that finds it full waits; when the subscriber got nothing on for
+//! `block_max` since then, the queue ends with `SLOW_CONSUMER` and every sender goes on without it. The time
+//! is the queue's and not each sender's, so that however many wait, they wait for it once.
 
 use std::{
     collections::VecDeque,
@@ -9,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::Notify;
+use tokio::{sync::Notify, time::Instant};
 use waypost_protocol::{Batch, Envelope, ErrorCode};
 
 /// A batch on its way to a subscriber.
@@ -60,6 +61,8 @@ struct State {
     deliveries: VecDeque<Delivery>,
     messages: usize,
     bytes: usize,
+    /// Since when a sender finds no room while the subscriber gets nothing on.
+    blocked_since: Option<Instant>,
     ended: Option<ErrorCode>,
 }
 
@@ -98,6 +101,13 @@ impl Shared {
 }
 
 impl State {
+    /// The subscriber got something on, so whoever waits may wait for the whole time again.
+    fn progress(&mut self) {
+        if self.blocked_since.is_some() {
+            self.blocked_since = Some(Instant::now());
+        }
+    }
+
     fn fits(&self, delivery: &Delivery, limits: QueueLimits) -> bool {
         self.deliveries.is_empty()
             || (self.messages + delivery.batch.len() <= limits.messages
@@ -106,19 +116,20 @@ impl State {
 }
 
 impl QueueSender {
-    /// Puts a delivery in, waiting for room as long as the subscriber takes something at least every
+    /// Puts a delivery in, waiting for room as long as the subscriber gets something on at least every
     /// `block_max`.
     pub(super) async fn admit(&self, delivery: Delivery, block_max: Duration) -> Admission {
         loop {
             let mut taken = std::pin::pin!(self.0.taken.notified());
             // Registered before the look, so that no take between look and wait is missed.
             taken.as_mut().enable();
-            {
+            let deadline = {
                 let mut state = self.0.lock();
                 if state.ended.is_some() {
                     return Admission::Gone;
                 }
                 if state.fits(&delivery, self.0.limits) {
+                    state.blocked_since = None;
                     state.messages += delivery.batch.len();
                     state.bytes += delivery.batch.byte_len();
                     state.deliveries.push_back(delivery);
@@ -126,11 +137,17 @@ impl QueueSender {
                     self.0.filled.notify_one();
                     return Admission::Admitted;
                 }
-            }
-            if tokio::time::timeout(block_max, taken).await.is_err() {
-                self.0.end(ErrorCode::SlowConsumer);
-                return Admission::Ended;
-            }
+                let now = Instant::now();
+                let deadline = *state.blocked_since.get_or_insert(now) + block_max;
+                if deadline <= now {
+                    drop(state);
+                    self.0.end(ErrorCode::SlowConsumer);
+                    return Admission::Ended;
+                }
+                deadline
+            };
+            // Whether it was a take or the time, the state says what follows.
+            let _ = tokio::time::timeout_at(deadline, taken).await;
         }
     }
 
@@ -153,6 +170,7 @@ impl QueueReceiver {
                 if let Some(delivery) = state.deliveries.pop_front() {
                     state.messages -= delivery.batch.len();
                     state.bytes -= delivery.batch.byte_len();
+                    state.progress();
                     drop(state);
                     self.0.taken.notify_waiters();
                     return Received::Delivery(delivery);
@@ -167,6 +185,11 @@ impl QueueReceiver {
 }
 
 impl QueueReceiver {
+    /// Takes note that the subscriber got something on of what it took before.
+    pub(super) fn progress(&self) {
+        self.0.lock().progress();
+    }
+
     /// Resolves when the queue has ended because nothing was taken for too long. For a subscription that
     /// cannot hand on what it took, and so would never look again.
     pub(super) async fn slow(&self) {
@@ -234,6 +257,34 @@ mod tests {
         assert_eq!(sender.admit(delivery(1), BLOCK_MAX).await, Admission::Ended);
         assert_eq!(sender.admit(delivery(1), BLOCK_MAX).await, Admission::Gone);
         assert!(matches!(receiver.recv().await, Received::Ended(ErrorCode::SlowConsumer)));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn senders_that_wait_together_wait_once() {
+        let (sender, _receiver) = queue(small());
+        assert_eq!(sender.admit(delivery(2), BLOCK_MAX).await, Admission::Admitted);
+        let start = Instant::now();
+        let late = async {
+            tokio::time::sleep(BLOCK_MAX / 2).await;
+            sender.admit(delivery(1), BLOCK_MAX).await
+        };
+        let ends = tokio::join!(sender.admit(delivery(1), BLOCK_MAX), late);
+        assert!(matches!(ends, (Admission::Ended, Admission::Gone | Admission::Ended)), "{ends:?}");
+        assert!(start.elapsed() < BLOCK_MAX + BLOCK_MAX / 4, "{:?}", start.elapsed());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_subscriber_that_gets_something_on_is_not_slow_although_it_takes_no_new_delivery() {
+        let (sender, mut receiver) = queue(small());
+        assert_eq!(sender.admit(delivery(2), BLOCK_MAX).await, Admission::Admitted);
+        let waiting = tokio::spawn(async move { sender.admit(delivery(1), BLOCK_MAX).await });
+        for _ in 0..5 {
+            tokio::time::sleep(BLOCK_MAX / 2).await;
+            receiver.progress();
+        }
+        assert!(!waiting.is_finished());
+        assert!(matches!(receiver.recv().await, Received::Delivery(_)));
+        assert_eq!(waiting.await.expect("the sender ends"), Admission::Admitted);
     }
 
     #[tokio::test(start_paused = true)]

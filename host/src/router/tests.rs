@@ -14,6 +14,8 @@ use super::{
     *,
 };
 
+const BLOCK_MAX: Duration = Duration::from_secs(5);
+
 type Answer = fn(&Batch) -> Result<StageOutput, StageFailure>;
 
 #[derive(Debug)]
@@ -102,7 +104,7 @@ fn router(routes: Vec<(RouteDefinition, Stage)>) -> Router {
     stages.replace(named.collect());
     let settings = RouterSettings {
         lane: LaneLimits { batches: 4, bytes: 1 << 20 },
-        block_max: Duration::from_secs(5),
+        block_max: BLOCK_MAX,
     };
     let metrics = RouterMetrics::register(&prometheus::Registry::new()).expect("a new registry");
     let routes = routes.into_iter().map(|(route, _)| route).collect();
@@ -257,6 +259,23 @@ async fn a_subscriber_that_takes_nothing_holds_the_publisher_and_then_ends() {
     });
     publisher.await.expect("the publisher ends once the subscription has");
     assert!(matches!(slow.recv().await, Received::Ended(ErrorCode::SlowConsumer)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn many_subscribers_that_take_nothing_hold_the_publisher_no_longer_than_one() {
+    let router = router(vec![(route("r", 1, Some("out")), stage("1", forward))]);
+    let limits = QueueLimits { messages: 1, bytes: 1 << 20 };
+    let pattern = |text| Pattern::parse(text).expect("a pattern");
+    // Some stand behind the route, and some are met by the publisher itself.
+    let slow: Vec<_> = (0..20)
+        .flat_map(|_| ["out", "in.a"].map(|text| router.subscribe(&pattern(text), limits)))
+        .collect();
+    let start = tokio::time::Instant::now();
+    for number in 0..3 {
+        assert_eq!(publish(&router, &batch("in.a", [number])).await, COMMITTED);
+    }
+    assert!(start.elapsed() <= BLOCK_MAX * 2, "{:?}", start.elapsed());
+    drop(slow);
 }
 
 #[tokio::test(start_paused = true)]
