@@ -48,8 +48,7 @@ pub(super) async fn serve(incoming: quinn::Incoming, id: ConnectionId, shared: A
             return;
         }
     };
-    shared.metrics.accepted.inc();
-    shared.metrics.connections.inc();
+    let _standing = shared.metrics.connected();
     if let Err(Violation::Told { code, message }) = converse(&connection, id, &shared).await {
         let remote = connection.remote_address();
         if code == ErrorCode::ShuttingDown {
@@ -60,7 +59,6 @@ pub(super) async fn serve(incoming: quinn::Incoming, id: ConnectionId, shared: A
         }
         connection.close(VarInt::from_u32(code.number()), message.as_bytes());
     }
-    shared.metrics.connections.dec();
 }
 
 async fn converse(
@@ -193,7 +191,7 @@ async fn stream_of(
     let limit = peer.limits.max_frame_bytes;
     let mut reader = FrameReader::new(receive, limit, settings.stalled_frame_timeout);
     let mut writer = FrameWriter::new(send);
-    metrics.streams.inc();
+    let _standing = metrics.stream();
     let ended = match reader.next().await {
         Ok(Some(Frame::Publish(publish, batch))) => {
             publish::serve(&peer, (publish, batch), reader, &mut writer).await
@@ -205,7 +203,7 @@ async fn stream_of(
         Ok(None) => Ok(()),
         Err(violation) => Err(violation),
     };
-    let ended = match ended {
+    match ended {
         Err(Violation::Told { code, message }) if !code.closes_connection() => {
             metrics.error(code);
             writer.write(&Frame::error(code, message)).await.unwrap_or_default();
@@ -218,9 +216,7 @@ async fn stream_of(
             writer.finish().await;
             Ok(())
         }
-    };
-    metrics.streams.dec();
-    ended
+    }
 }
 
 /// Counts a subscription of the connection while it stands.

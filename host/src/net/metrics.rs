@@ -59,7 +59,34 @@ impl NetMetrics {
         Ok(metrics)
     }
 
+    /// Counts a connection until the guard is dropped, however its task ends.
+    pub(super) fn connected(&self) -> Standing {
+        self.accepted.inc();
+        Standing::new(&self.connections)
+    }
+
+    /// Counts a stream until the guard is dropped, however its task ends.
+    pub(super) fn stream(&self) -> Standing {
+        Standing::new(&self.streams)
+    }
+
     pub(super) fn error(&self, code: ErrorCode) {
         self.errors.with_label_values(&[code.name()]).inc();
+    }
+}
+
+/// One more of a gauge while it lives.
+pub(super) struct Standing(IntGauge);
+
+impl Standing {
+    fn new(gauge: &IntGauge) -> Self {
+        gauge.inc();
+        Self(gauge.clone())
+    }
+}
+
+impl Drop for Standing {
+    fn drop(&mut self) {
+        self.0.dec();
     }
 }
