@@ -63,7 +63,7 @@ impl Driver {
                 Ended::Lost(lost) => lost,
                 Ended::ForGood(reason) => return self.end(reason),
             };
-            tracing::info!(reason = %lost, "the connection to the router ended; connecting again");
+            tracing::warn!(reason = %lost, "the connection to the router ended; connecting again");
             self.state.send_replace(LinkState::Waiting);
             // One that ends as soon as it stands counts as a failed attempt.
             if began.elapsed() >= policy.max {
@@ -77,6 +77,7 @@ impl Driver {
                 Ok(established) => {
                     let number = self.session.number + 1;
                     (self.session, self.control) = begin(&self.dialer, number, established);
+                    tracing::info!("connected to the router again");
                     self.state.send_replace(LinkState::Up(self.session.clone()));
                 }
                 Err(reason) => return self.end(reason),

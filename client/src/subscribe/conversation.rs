@@ -8,7 +8,10 @@ use std::{
     time::Duration,
 };
 
-use tokio::sync::{mpsc, oneshot};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::MissedTickBehavior,
+};
 use waypost_protocol::{
     Batch, Envelope, ErrorCode, Frame, Limits,
     frame::{Credit, Deliver, Subscribe, Unsubscribe},
@@ -24,6 +27,9 @@ use crate::{
 const BATCH_OVERHEAD_BYTES: u64 = 128;
 /// How long the router has to end the stream of an unsubscribed subscription.
 const FAREWELL: Duration = Duration::from_secs(3);
+/// How long a grant that is not worth a frame is put off. The router takes grants as a sign of life, and
+/// ends a subscription without any that holds others up; its patience is a few seconds.
+const GRANT_INTERVAL: Duration = Duration::from_millis(500);
 
 /// How a conversation ended.
 enum Ended {
@@ -174,13 +180,15 @@ async fn read(
 /// Writes credit until the subscription is to end, and then says so. Returns when the router had
 /// its time to answer that.
 async fn write(shared: &Shared, session: &Session, writer: &mut FrameWriter, leaving: &AtomicBool) {
+    let mut ticks = tokio::time::interval(GRANT_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
-        tokio::select! {
-            () = shared.consumed.notified() => {}
+        let grant = tokio::select! {
+            () = shared.consumed.notified() => shared.window().grant(),
+            _ = ticks.tick() => shared.window().grant_rest(),
             () = shared.leaving.notified() => break,
             () = session.reaches(Phase::Closing) => break,
-        }
-        let grant = shared.window().grant();
+        };
         if let Some(amount) = grant {
             let credit = Credit { messages: amount.messages, bytes: amount.bytes };
             if writer.write(&Frame::Credit(credit)).await.is_err() {

@@ -102,8 +102,14 @@ impl Window {
 
     /// What to add to the router's credit, once it is worth a frame.
     pub(super) fn grant(&mut self) -> Option<Amount> {
+        self.is_due(self.free()).then(|| self.grant_rest()).flatten()
+    }
+
+    /// What to add to the router's credit although it is little, so that a slow application is not taken
+    /// for one that stands still.
+    pub(super) fn grant_rest(&mut self) -> Option<Amount> {
         let free = self.free();
-        if self.parked || !self.is_due(free) {
+        if self.parked || free == Amount::default() {
             return None;
         }
         self.granted = self.granted.plus(free);
@@ -136,6 +142,18 @@ mod tests {
         assert!(window.consumed(Amount::new(1, 20)));
         assert_eq!(window.grant(), Some(Amount::new(5, 100)));
         assert_eq!(window.grant(), None);
+    }
+
+    #[test]
+    fn what_is_less_is_granted_when_asked_for() {
+        let mut window = Window::new(Amount::new(10, 1000));
+        window.begin(100);
+        assert_eq!(window.grant_rest(), None);
+        assert!(window.delivered(Amount::new(2, 100)));
+        assert_eq!(window.grant_rest(), None, "nothing is consumed");
+        assert!(!window.consumed(Amount::new(1, 20)));
+        assert_eq!(window.grant_rest(), Some(Amount::new(1, 20)));
+        assert_eq!(window.grant_rest(), None);
     }
 
     #[test]

@@ -76,6 +76,19 @@ async fn credit_comes_back_as_messages_are_consumed_and_not_as_they_arrive() {
 }
 
 #[tokio::test]
+async fn little_that_was_consumed_is_granted_again_after_a_while() {
+    let router = Router::start();
+    let Pair { mut subscriber, mut stream, .. } = pair(&router).await;
+    let one = batch(&["0"]);
+    stream.deliver(&one).await;
+    assert_eq!(text(subscriber.recv().await), "0");
+    let Some(Frame::Credit(credit)) = stream.next().await else {
+        panic!("a slow subscriber shows that it lives");
+    };
+    assert_eq!((credit.messages, credit.bytes), (1, one.byte_len() as u64));
+}
+
+#[tokio::test]
 async fn batches_come_whole_and_a_begun_one_with_its_rest() {
     let router = Router::start();
     let Pair { mut subscriber, mut stream, .. } = pair(&router).await;
