@@ -20,6 +20,9 @@ use crate::{
     wasm::{Digest, Manifest, PluginError, Sandbox, SandboxLimits},
 };
 
+/// How often an artefact is tried that was refused for a reason that may pass.
+const PASSING_ATTEMPTS: u32 = 3;
+
 /// Why an artefact was refused. What ran before goes on.
 #[derive(Debug, thiserror::Error)]
 pub enum DeployError {
@@ -61,12 +64,24 @@ pub enum DeployError {
     },
 }
 
+impl DeployError {
+    /// Whether the same artefact may be accepted at another time.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Artefact { source, .. } | Self::Stage { source, .. } => source.is_passing(),
+            Self::Internal { .. } => true,
+            Self::File { .. } => false,
+        }
+    }
+}
+
 /// How a deploy ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Deployed {
     /// The artefact runs in every stage that uses it.
     Swapped(Digest),
-    /// The file holds what runs already, or what was refused before.
+    /// The file holds what runs already, or what was refused for good.
     Unchanged,
 }
 
@@ -98,7 +113,17 @@ struct Plugin {
 struct State {
     active: Option<Active>,
     deploys: u64,
-    refused: Option<(Option<Digest>, Refusal)>,
+    refused: Option<RefusedArtefact>,
+}
+
+/// What is known of the artefact that was refused last.
+#[derive(Debug)]
+struct RefusedArtefact {
+    /// `None` when the file could not be read.
+    digest: Option<Digest>,
+    refusal: Refusal,
+    /// How often it may be tried again.
+    attempts_left: u32,
 }
 
 #[derive(Debug)]
@@ -208,7 +233,7 @@ impl Deployer {
                 Ok(Deployed::Swapped(digest))
             }
             Err(refused) => {
-                self.refuse(name, refused.digest, &refused.error);
+                self.refuse(name, refused.digest.or(digest), &refused.error);
                 Err(refused.error)
             }
         }
@@ -222,17 +247,20 @@ impl Deployer {
         tokio::task::spawn_blocking(read).await.ok().flatten()
     }
 
+    /// Whether a file's bytes are to be tried. When they are those that run, an earlier refusal is over.
     fn is_news(&self, name: &PluginName, digest: Option<Digest>) -> bool {
-        let state = self.state();
-        let Some(known) = state.get(name) else {
+        let mut states = self.state();
+        let Some(known) = states.get_mut(name) else {
             return true;
         };
-        if let Some((refused, _)) = &known.refused
-            && *refused == digest
-        {
+        if digest.is_some() && known.active.as_ref().map(|active| active.digest) == digest {
+            known.refused = None;
             return false;
         }
-        digest.is_none() || known.active.as_ref().map(|active| active.digest) != digest
+        match &known.refused {
+            Some(refused) if refused.digest == digest => refused.attempts_left > 0,
+            _ => true,
+        }
     }
 
     /// Makes an artefact's versions on a thread of its own.
@@ -291,7 +319,14 @@ impl Deployer {
             error: error.to_string(),
             at_ms: now_ms(),
         };
-        self.state().entry(name.clone()).or_default().refused = Some((digest, refusal));
+        let mut states = self.state();
+        let known = states.entry(name.clone()).or_default();
+        let attempts_left = match &known.refused {
+            _ if !error.is_passing() => 0,
+            Some(last) if last.digest == digest => last.attempts_left.saturating_sub(1),
+            _ => PASSING_ATTEMPTS - 1,
+        };
+        known.refused = Some(RefusedArtefact { digest, refusal, attempts_left });
     }
 
     /// Every plugin that the configuration names, by name.
@@ -316,7 +351,7 @@ impl Deployer {
                     .collect(),
                 since_ms: active.since_ms,
                 deploys: state.deploys,
-                refused: state.refused.as_ref().map(|(_, refusal)| refusal.clone()),
+                refused: state.refused.as_ref().map(|refused| refused.refusal.clone()),
             })
         };
         self.plugins.iter().filter_map(status).collect()

@@ -3,7 +3,7 @@
 use prometheus::{Histogram, HistogramOpts, IntCounterVec, Opts, Registry};
 
 /// The series of deploys.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct DeployMetrics {
     /// Deploys by plugin and outcome, `accepted` or `refused`.
     pub deploys: IntCounterVec,

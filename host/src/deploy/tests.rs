@@ -21,6 +21,7 @@ const PICKY: &str = "(if (i32.gt_u (local.get 1) (i32.const 2)) (then (unreachab
 struct Stand {
     deployer: Arc<Deployer>,
     stages: Arc<StageSet>,
+    metrics: DeployMetrics,
     folder: tempfile::TempDir,
 }
 
@@ -33,10 +34,16 @@ fn stage(name: &str, configuration: &str) -> StageDefinition {
 }
 
 fn stand(stages: Vec<StageDefinition>) -> Stand {
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().to_owned();
+    stand_in(&path, stages, folder)
+}
+
+/// A deployer for the plugins in a path, which may be a link into the folder.
+fn stand_in(path: &Path, stages: Vec<StageDefinition>, folder: tempfile::TempDir) -> Stand {
     let registry = Registry::new();
     let metrics = SandboxMetrics::register(&registry).expect("a new registry");
     let sandbox = Sandbox::new(None, Arc::new(metrics)).expect("the engine starts");
-    let folder = tempfile::tempdir().expect("a folder");
     let set = Arc::new(StageSet::default());
     let route = RouteDefinition {
         name: RouteName::parse("route").expect("a name"),
@@ -46,16 +53,17 @@ fn stand(stages: Vec<StageDefinition>) -> Stand {
         lanes: std::num::NonZeroU16::MIN,
         batch: BatchPolicy::default(),
     };
+    let metrics = DeployMetrics::register(&registry).expect("a new registry");
     let deployer = Deployer::new(
         Arc::new(sandbox),
-        folder.path(),
+        path,
         &[route],
         |_| SandboxLimits::default(),
         set.clone(),
         Arc::new(RouterMetrics::register(&registry).expect("a new registry")),
-        DeployMetrics::register(&registry).expect("a new registry"),
+        metrics.clone(),
     );
-    Stand { deployer: Arc::new(deployer), stages: set, folder }
+    Stand { deployer: Arc::new(deployer), stages: set, metrics, folder }
 }
 
 impl Stand {
@@ -118,11 +126,36 @@ async fn a_new_artefact_is_swapped_in_and_a_bad_one_changes_nothing_and_says_why
     let refused = stand.deployer.status()[0].refused.clone().expect("the refusal is told");
     assert!(refused.error.contains("no WebAssembly"), "{}", refused.error);
 
+    stand.put(&build(2));
+    stand.deployer.rescan().await;
+    assert_eq!(stand.deployer.status()[0].refused, None, "what runs is there again");
+
+    let cut = build(3);
+    let cut = stand.put(&cut[..cut.len() / 2]);
+    stand.deployer.rescan().await;
+    let refused = stand.deployer.status()[0].refused.clone().expect("the refusal is told");
+    assert_eq!(refused.digest, Some(cut.to_string()));
+    assert!(refused.error.contains("not valid WebAssembly"), "{}", refused.error);
+
     let third = stand.put(&build(3));
     stand.deployer.rescan().await;
     assert_eq!(stand.running(), [third.0]);
     let status = &stand.deployer.status()[0];
     assert_eq!((status.deploys, &status.refused), (3, &None));
+}
+
+#[tokio::test]
+async fn an_artefact_that_ran_out_of_time_is_tried_again_a_few_times() {
+    let stand = stand(vec![stage("only", "{}")]);
+    stand.put(&build(1));
+    stand.deployer.load().await.expect("it is accepted");
+    let endless = Guest::process("(loop $again (br $again)) (unreachable)").artefact();
+    stand.put(&endless);
+    for expected in [1, 2, 3, 3] {
+        stand.deployer.rescan().await;
+        let refused = stand.metrics.deploys.with_label_values(&["guest", "refused"]);
+        assert_eq!(refused.get(), expected);
+    }
 }
 
 #[tokio::test]
@@ -147,6 +180,35 @@ async fn a_changed_file_in_the_watched_folder_is_deployed() {
     let second = stand.put(&build(2));
     let swapped = async {
         while stand.running() != [second.0] {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), swapped).await.expect("it is deployed");
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_link_to_the_folder_may_be_turned_to_another() {
+    use std::os::unix::fs::symlink;
+    let stand = stand(vec![stage("only", "{}")]);
+    let (old, new) = (stand.folder.path().join("old"), stand.folder.path().join("new"));
+    let link = stand.folder.path().join("current");
+    for folder in [&old, &new] {
+        fs::create_dir(folder).expect("a folder");
+    }
+    symlink(&old, &link).expect("a link");
+    put(&old, &build(1));
+    let second = put(&new, &build(2));
+    let Stand { deployer, stages, folder: _folder, .. } =
+        stand_in(&link, vec![stage("only", "{}")], stand.folder);
+    deployer.load().await.expect("it is accepted");
+    let look_interval = Duration::from_millis(20);
+    let _watcher = Watcher::start_with(&link, deployer, look_interval).expect("a folder");
+    let turned = link.with_extension("turned");
+    symlink(&new, &turned).expect("a link");
+    fs::rename(&turned, &link).expect("it is turned");
+    let swapped = async {
+        while stages.of("route").first().map(|stage| stage.version.run().digest) != Some(second.0) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };

@@ -7,12 +7,20 @@ use notify::{
     event::{AccessKind, AccessMode},
 };
 use notify_debouncer_full::{DebounceEventResult, Debouncer, RecommendedCache, new_debouncer};
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::{
+    sync::mpsc,
+    task::JoinHandle,
+    time::{MissedTickBehavior, interval},
+};
 
 use super::Deployer;
 
 /// Changes within this time are looked at together, so that a file is seldom read half written.
 const QUIET: Duration = Duration::from_millis(200);
+
+/// The folder is looked at this often although nothing seems to have changed: the system tells nothing of a
+/// symbolic link that was turned to another folder, and little of files on a network.
+const LOOK_INTERVAL: Duration = Duration::from_secs(30);
 
 /// The folder cannot be watched.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +48,14 @@ impl Watcher {
     ///
     /// The folder does not exist, or the system has no watch left.
     pub fn start(folder: &Path, deployer: Arc<Deployer>) -> Result<Self, WatchError> {
+        Self::start_with(folder, deployer, LOOK_INTERVAL)
+    }
+
+    pub(super) fn start_with(
+        folder: &Path,
+        deployer: Arc<Deployer>,
+        look_interval: Duration,
+    ) -> Result<Self, WatchError> {
         // One note that something changed is enough: whoever takes it looks at everything.
         let (changed, mut changes) = mpsc::channel::<()>(1);
         let failed = |source| WatchError { folder: folder.display().to_string(), source };
@@ -60,7 +76,16 @@ impl Watcher {
         // The folder, not the files: a file is often replaced by another of its name.
         debouncer.watch(folder, RecursiveMode::NonRecursive).map_err(failed)?;
         let task = tokio::spawn(async move {
-            while changes.recv().await.is_some() {
+            // The first look is due at once, for what changed since the files were loaded.
+            let mut looks = interval(look_interval);
+            looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            loop {
+                tokio::select! {
+                    change = changes.recv() => if change.is_none() {
+                        return;
+                    },
+                    _ = looks.tick() => {}
+                }
                 deployer.rescan().await;
             }
         });

@@ -1,9 +1,9 @@
 //! An artefact: a plugin's file, as a component with its digest.
 
-use std::fmt;
+use std::{fmt, panic};
 
 use sha2::{Digest as _, Sha256};
-use wasmparser::Parser;
+use wasmparser::{Parser, Validator};
 use wit_component::ComponentEncoder;
 
 use super::{PluginError, bindings::PluginPre, imports::Guest};
@@ -58,15 +58,23 @@ impl fmt::Debug for Artefact {
 /// The component in a file: the file itself, or what its core module becomes by the metadata that it
 /// carries.
 pub(super) fn componentise(bytes: &[u8]) -> Result<Vec<u8>, PluginError> {
-    if Parser::is_component(bytes) {
-        return Ok(bytes.to_vec());
-    }
-    if !Parser::is_core_wasm(bytes) {
+    let is_component = Parser::is_component(bytes);
+    if !is_component && !Parser::is_core_wasm(bytes) {
         return Err(PluginError::NotWasm);
     }
-    ComponentEncoder::default()
-        .validate(true)
-        .module(bytes)
-        .and_then(|mut encoder| encoder.encode())
+    // A file that is cut off is refused here; what follows trusts the bytes that it gets.
+    Validator::new()
+        .validate_all(bytes)
+        .map_err(|error| PluginError::Invalid(error.to_string()))?;
+    if is_component {
+        return Ok(bytes.to_vec());
+    }
+    let encode = || {
+        let encoder = ComponentEncoder::default().validate(true).module(bytes);
+        encoder.and_then(|mut encoder| encoder.encode())
+    };
+    // The metadata is not part of what was validated, and broken metadata may make the encoder panic.
+    panic::catch_unwind(encode)
+        .map_err(|_| PluginError::NotComponent("its metadata is broken".to_owned()))?
         .map_err(|error| PluginError::NotComponent(format!("{error:#}")))
 }

@@ -22,6 +22,11 @@ pub enum PluginError {
     /// It is no WebAssembly at all.
     #[error("the file is no WebAssembly: it does not begin with \\0asm")]
     NotWasm,
+    /// It is broken, or cut off.
+    #[error(
+        "the artefact is not valid WebAssembly: {0}; build it again, and move it into its place when it is whole"
+    )]
+    Invalid(String),
     /// It is a core module without the contract, or one that breaks it.
     #[error(
         "the module does not become a component: {0}; build it with waypost-sdk for wasm32-unknown-unknown"
@@ -60,6 +65,19 @@ pub enum PluginError {
     /// It failed on the batch that every version is tried with.
     #[error("the plugin failed its self-test: {0}")]
     SelfTest(StageFailure),
+}
+
+impl PluginError {
+    /// Whether the same artefact may be accepted at another time: it ran out of time on a busy machine.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Call { failure, .. } | Self::SelfTest(failure) => {
+                failure.code == ErrorCode::PluginTimeout
+            }
+            _ => false,
+        }
+    }
 }
 
 /// What wasmtime says when an answer is larger than its fuel.

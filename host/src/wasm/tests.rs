@@ -232,7 +232,7 @@ async fn a_bad_artefact_is_refused_and_says_why() {
     let good = Guest::default();
     let mut cut = good.artefact();
     cut.truncate(cut.len() / 2);
-    check_refused(&cut, "component").await;
+    check_refused(&cut, "not valid WebAssembly").await;
     let no_process = Guest { process_name: "proceed", ..good.clone() };
     check_refused(&no_process.artefact(), "process").await;
     let stranger = r#"(import "env" "open" (func $open (param i32)))"#;
@@ -273,4 +273,30 @@ async fn a_running_guest_lets_other_tasks_of_its_thread_go_on() {
     running.await.expect_err("it never ends");
     counting.abort();
     assert!(turns.load(std::sync::atomic::Ordering::Relaxed) > 3);
+}
+
+#[test]
+fn an_artefact_that_is_cut_off_or_broken_is_refused_and_never_a_panic() {
+    let sandbox = sandbox();
+    let whole = Guest::default().artefact();
+    let refused = |bytes: &[u8], what: &str| {
+        sandbox.compile(bytes, limits()).err().unwrap_or_else(|| panic!("{what} is accepted"))
+    };
+    for length in (0..whole.len()).step_by(7) {
+        let error = refused(&whole[..length], &format!("a file of {length} bytes"));
+        let is_expected = matches!(
+            error,
+            PluginError::NotWasm | PluginError::Invalid(_) | PluginError::NotComponent(_)
+        );
+        assert!(is_expected, "{length}: {error}");
+    }
+    // The metadata stands in a section that the validator does not look into.
+    let name = b"component-type";
+    let section = whole.windows(name.len()).position(|window| window == name).expect("it is there");
+    for place in (section + name.len() + 8..whole.len()).step_by(5) {
+        let mut broken = whole.clone();
+        broken[place] ^= 0xff;
+        // Some bytes are but a name's, and may change.
+        let _ = sandbox.compile(&broken, limits());
+    }
 }
