@@ -1,6 +1,6 @@
 //! The HTTP server and its answers.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
@@ -9,12 +9,30 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
+use hyper::server::conn::http1;
+use hyper_util::{
+    rt::{TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
 use prometheus::{Registry, TextEncoder};
 use serde_json::{Value, json};
-use tokio::{net::TcpListener, task::JoinHandle};
+use tokio::{
+    net::TcpListener,
+    sync::Semaphore,
+    task::{JoinHandle, JoinSet},
+};
 
 use super::{Lifecycle, Phase};
 use crate::deploy::Deployer;
+
+/// Connections at one time.
+const MAX_CONNECTIONS: usize = 64;
+/// How long a client has for the head of its request.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(3);
+/// How long a connection may stand, from its first byte to the last of the answer.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+/// How long the system has to come by a file descriptor before it is asked again.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// What the answers are made of.
 #[derive(Debug, Clone)]
@@ -65,11 +83,7 @@ impl Admin {
             .route("/api/v1/plugins", get(plugins))
             .fallback(unknown)
             .with_state(state);
-        let task = tokio::spawn(async move {
-            if let Err(error) = axum::serve(listener, app).await {
-                tracing::error!(%error, "the admin server ended");
-            }
-        });
+        let task = tokio::spawn(serve(listener, app));
         Ok(Self { address: bound, task })
     }
 
@@ -83,6 +97,39 @@ impl Admin {
 impl Drop for Admin {
     fn drop(&mut self) {
         self.task.abort();
+    }
+}
+
+/// Serves each connection for one request. They cannot be many, and none can stand for long: an operator's
+/// scraper needs a few, and whoever opens more, or says nothing, takes nothing from it for good.
+async fn serve(listener: TcpListener, app: Router) {
+    let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+    let mut connections = JoinSet::new();
+    loop {
+        while connections.try_join_next().is_some() {}
+        let accepted = async {
+            // Never closed. Whoever comes without a place waits in the system's backlog.
+            let place = places.clone().acquire_owned().await;
+            (place, listener.accept().await)
+        };
+        let (place, stream) = match accepted.await {
+            (place, Ok((stream, _))) => (place, stream),
+            (_, Err(error)) => {
+                tracing::warn!(%error, "the admin server could not accept a connection");
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+                continue;
+            }
+        };
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_TIMEOUT)
+            .keep_alive(false)
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app.clone()));
+        connections.spawn(async move {
+            let _place = place;
+            // Whether the other side broke off or was too slow, it is gone.
+            let _ = tokio::time::timeout(REQUEST_TIMEOUT, connection).await;
+        });
     }
 }
 

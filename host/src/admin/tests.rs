@@ -90,3 +90,17 @@ async fn the_interface_answers_in_json_and_names_its_paths() {
     let (status, nothing) = stand.get("/nothing").await;
     assert!(status == 404 && nothing.contains("/api/v1/plugins"), "{nothing}");
 }
+
+#[tokio::test]
+async fn whoever_says_nothing_is_let_go_and_takes_nobodys_place_for_good() {
+    let stand = stand().await;
+    let mut silent = Vec::new();
+    // More than there are places.
+    for _ in 0..80 {
+        silent.push(TcpStream::connect(stand.admin.address()).await.expect("it listens"));
+    }
+    assert_eq!(stand.get("/healthz").await.0, 200, "a place comes free");
+    let mut rest = Vec::new();
+    let first = silent.first_mut().expect("there are some");
+    first.read_to_end(&mut rest).await.expect("it is closed in order");
+}
