@@ -1,7 +1,8 @@
 //! The running router: its parts put together in one order, and taken apart in the other.
 
 use std::{
-    fs, io,
+    fs::{self, File, TryLockError},
+    io,
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::Arc,
@@ -24,6 +25,9 @@ use crate::{
 /// The file below the state folder that says where a running router listens.
 pub const ENDPOINTS_FILE: &str = "endpoints.json";
 
+/// The file below the state folder that a running router holds locked.
+const LOCK_FILE: &str = "lock";
+
 /// Why a router does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -34,6 +38,16 @@ pub enum StartError {
         folder: PathBuf,
         /// What the system said.
         source: io::Error,
+    },
+    /// Another router has the state folder.
+    #[error(
+        "the state folder {folder} belongs to a router that runs; stop it, or give this one a \
+         router.state_folder of its own",
+        folder = folder.display()
+    )]
+    StateInUse {
+        /// Which folder.
+        folder: PathBuf,
     },
     /// A series has the name of another, which is a fault of ours.
     #[error("the metrics cannot be registered: {0}")]
@@ -78,6 +92,8 @@ pub struct Waypost {
     watcher: Option<Watcher>,
     endpoints: Endpoints,
     endpoints_file: PathBuf,
+    /// Keeps other routers away from the state folder; the system lets go of it with the process.
+    _lock: File,
 }
 
 impl Waypost {
@@ -90,6 +106,7 @@ impl Waypost {
         let state = &settings.state_folder;
         let failed = |source| StartError::State { folder: state.clone(), source };
         fs::create_dir_all(state).map_err(failed)?;
+        let lock = lock(state)?;
         // Tools must not find the addresses of a router that is gone.
         let endpoints_file = state.join(ENDPOINTS_FILE);
         remove_if_there(&endpoints_file).map_err(failed)?;
@@ -138,12 +155,21 @@ impl Waypost {
         let endpoints = Endpoints {
             listen: server.address(),
             admin: admin.as_ref().map(Admin::address),
-            ca: server.ca().cloned(),
+            ca: server.ca().map(|ca| std::path::absolute(ca)).transpose().map_err(failed)?,
             pid: std::process::id(),
         };
         write_whole(&endpoints_file, &endpoints).map_err(failed)?;
         lifecycle.enter(Phase::Ready);
-        Ok(Self { lifecycle, router, server, admin, watcher, endpoints, endpoints_file })
+        Ok(Self {
+            lifecycle,
+            router,
+            server,
+            admin,
+            watcher,
+            endpoints,
+            endpoints_file,
+            _lock: lock,
+        })
     }
 
     /// Where it listens.
@@ -166,6 +192,22 @@ impl Waypost {
         // Left behind it would only mislead tools, which find nobody at its address.
         let _ = remove_if_there(&self.endpoints_file);
         drained && gone
+    }
+}
+
+/// Takes the state folder for this process alone.
+fn lock(state: &Path) -> Result<File, StartError> {
+    let failed = |source| StartError::State { folder: state.to_owned(), source };
+    let file = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(state.join(LOCK_FILE))
+        .map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(StartError::StateInUse { folder: state.to_owned() }),
+        Err(TryLockError::Error(source)) => Err(failed(source)),
     }
 }
 
