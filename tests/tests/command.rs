@@ -138,9 +138,89 @@ async fn wrong_use_and_wrong_configuration_have_exit_codes_of_their_own() {
     assert!(problems.contains("address"), "the right name is suggested: {problems}");
     assert_eq!(finish(waypost(&["run", "--config", path]), "").await.status.code(), Some(78));
     assert_eq!(finish(waypost(&["sub"]), "").await.status.code(), Some(2));
+    assert_eq!(finish(waypost(&["sub", "a..b"]), "").await.status.code(), Some(2));
+    assert_eq!(finish(waypost(&["pub", "a.*"]), "").await.status.code(), Some(2));
+    assert_eq!(finish(waypost(&["pub", "a", "--key", "id"]), "").await.status.code(), Some(2));
     let nowhere = finish(waypost(&["pub", "in", "--ca", "/nowhere/ca.pem"]), "").await;
     assert_eq!(nowhere.status.code(), Some(1));
-    assert!(text(&nowhere.stderr).contains("/nowhere/ca.pem"), "{}", text(&nowhere.stderr));
+    assert_eq!(text(&nowhere.stderr).matches("/nowhere/ca.pem").count(), 1, "told once");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_router_on_a_state_folder_is_refused_and_the_first_goes_on() {
+    let router = router().await;
+    let ca = router.ca();
+    let state = ca.ancestors().nth(2).expect("the authority lies in a folder of it");
+    let state = format!("router.state_folder={}", state.display());
+    let second = ["run", "--set", "listen.address=127.0.0.1:0", "--set", "admin.enabled=false"];
+    let second = finish(waypost(&[&second[..], &["--set", &state]].concat()), "").await;
+    assert_eq!(second.status.code(), Some(1));
+    assert!(text(&second.stderr).contains("router.state_folder"), "{}", text(&second.stderr));
+    let endpoints = ca.ancestors().nth(2).expect("as above").join("endpoints.json");
+    assert!(endpoints.is_file(), "the first router is still found");
+    router.client().await.expect("and answers");
+    router.stop().await.expect("it drains");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_stands_still_does_not_keep_sub_from_ending() {
+    let router = router().await;
+    let mut sub = connected(&router, &["sub", "out", "--timeout", "3s", "--output", "raw"]);
+    let mut sub = sub.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it starts");
+    while router.metric("waypost_subscriptions").await.expect("it answers") < 1.0 {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    let client = router.client().await.expect("a connection");
+    let publisher = client.publisher(PublisherOptions::default()).await.expect("a stream");
+    // More than a pipe holds.
+    let payload = format!("{{\"kind\":\"yes\",\"text\":\"{}\"}}", "x".repeat(1000));
+    for _ in 0..2000 {
+        let message = Message::new("in", payload.as_bytes());
+        drop(publisher.publish(message).await.expect("it is taken"));
+    }
+    publisher.flush().await;
+    let status = tokio::task::spawn_blocking(move || {
+        let status = sub.wait().expect("it ends");
+        // Kept until here: a closed pipe would end it too.
+        drop(sub.stdout.take());
+        status
+    });
+    let status = tokio::time::timeout(std::time::Duration::from_secs(30), status).await;
+    assert!(status.expect("its time is over").expect("no panic").success());
+    client.close().await;
+    router.stop().await.expect("it drains");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn pub_says_that_the_router_is_gone_and_gives_up() {
+    let mut router = router().await;
+    let mut publish = connected(&router, &["pub", "in", "--reconnects", "2"]);
+    let mut publish =
+        publish.stdin(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the command starts");
+    let mut stdin = publish.stdin.take().expect("it was piped");
+    stdin.write_all(b"{\"kind\":\"yes\"}\n").expect("it reads");
+    while router.metric("waypost_publishes_total").await.expect("it answers") < 1.0 {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    router.signal("KILL").expect("it runs");
+    router.wait().await.expect("it ends");
+    let ended = tokio::task::spawn_blocking(move || {
+        // Standard input stays open: the command ends by itself.
+        for _ in 0..100 {
+            if stdin.write_all(b"{}\n").is_err() {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(300));
+        }
+        publish.wait_with_output().expect("the command ends")
+    });
+    let output = ended.await.expect("no panic");
+    let told = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{told}");
+    assert!(
+        told.contains("the connection to the router ended") && told.contains("unknown"),
+        "{told}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]

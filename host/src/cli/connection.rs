@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use waypost_client::{Client, ClientOptions};
+use waypost_client::{Client, ClientOptions, Reconnect};
+
+use crate::logging;
 
 /// Where the router is, and how it is known.
 #[derive(Debug, Clone, clap::Args)]
@@ -14,13 +16,32 @@ pub(super) struct ConnectionOptions {
     /// certificate says where this is.
     #[arg(long, env = "WAYPOST_CA", default_value = ".waypost/tls/ca.pem")]
     ca: PathBuf,
+    /// Attempts in a row to make a lost connection again, about 4 s apart once there were a few; 0 gives
+    /// up at once.
+    #[arg(long, value_name = "N")]
+    reconnects: Option<u32>,
 }
 
 impl ConnectionOptions {
-    pub(super) async fn connect(&self) -> anyhow::Result<Client> {
-        let options = ClientOptions::new(&self.address).ca_file(&self.ca)?.name("waypost-cli");
+    /// Connects. `reconnects` holds where nobody said how often to do so again; `None` is for ever.
+    pub(super) async fn connect(&self, reconnects: Option<u32>) -> anyhow::Result<Client> {
+        let attempts = self.reconnects.or(reconnects);
+        let options = ClientOptions::new(&self.address)
+            .ca_file(&self.ca)?
+            .name("waypost-cli")
+            .reconnect(Reconnect { attempts, ..Reconnect::default() });
         Ok(Client::connect(options).await?)
     }
+}
+
+/// Starts the log with this filter, unless `RUST_LOG` says another.
+pub(super) fn init_log(filter: &str) -> anyhow::Result<()> {
+    let said = std::env::var("RUST_LOG").ok().filter(|said| !said.trim().is_empty());
+    Ok(logging::init(&logging::Options {
+        json: None,
+        filter: Some(said.unwrap_or_else(|| filter.to_owned())),
+        no_color: std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()),
+    })?)
 }
 
 /// The runtime of a command that only talks to a router.

@@ -27,7 +27,7 @@ impl Failure {
                 ExitCode::from(CONFIG)
             }
             Self::Other(error) => {
-                eprintln!("error: {error:#}");
+                eprintln!("error: {}", told(&error));
                 ExitCode::FAILURE
             }
             Self::Told => ExitCode::FAILURE,
@@ -35,8 +35,36 @@ impl Failure {
     }
 }
 
+/// An error with its causes, but for those that it tells itself.
+fn told(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
+}
+
 impl<E: Into<anyhow::Error>> From<E> for Failure {
     fn from(error: E) -> Self {
         Self::Other(error.into())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use anyhow::Context as _;
+
+    use super::*;
+
+    #[test]
+    fn a_cause_is_told_once() {
+        let cause = || std::io::Error::other("no such disk");
+        let silent = Err::<(), _>(cause()).context("a.json").expect_err("it is one");
+        assert_eq!(told(&silent), "a.json: no such disk");
+        let open = Err::<(), _>(cause()).context("a.json: no such disk; mount it");
+        assert_eq!(told(&open.expect_err("it is one")), "a.json: no such disk; mount it");
     }
 }

@@ -1,9 +1,17 @@
-//! How a message is printed.
+//! How a message is printed, on a thread of its own: a reader of standard output that stands still holds
+//! up neither the connection nor a signal.
 
-use std::io::{self, BufWriter, Stdout, Write};
+use std::{
+    io::{self, BufWriter, Stdout, Write},
+    thread,
+};
 
 use serde_json::{Map, Value, json};
+use tokio::sync::{mpsc, oneshot};
 use waypost_client::Delivered;
+
+/// Messages that wait for the thread. Beyond them the subscription's credit is not given back.
+const MAX_WAITING: usize = 64;
 
 /// The form of a printed message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
@@ -16,33 +24,65 @@ pub(super) enum Format {
     Pretty,
 }
 
-/// Prints messages to standard output.
+/// Prints messages to standard output, in order.
 pub(super) struct Printer {
+    messages: mpsc::Sender<Delivered>,
+    ended: oneshot::Receiver<io::Result<()>>,
+}
+
+impl Printer {
+    /// Starts the thread.
+    pub(super) fn start(format: Format, colour: bool) -> io::Result<Self> {
+        let (messages, waiting) = mpsc::channel(MAX_WAITING);
+        let (end, ended) = oneshot::channel();
+        thread::Builder::new().name("print".to_owned()).spawn(move || {
+            let out = BufWriter::new(io::stdout());
+            // Nobody may wait for it any more.
+            let _ = end.send(Lines { format, colour, out }.print_all(waiting));
+        })?;
+        Ok(Self { messages, ended })
+    }
+
+    /// Hands a message over, awaiting the thread. Says whether it still prints.
+    pub(super) async fn print(&self, message: Delivered) -> bool {
+        self.messages.send(message).await.is_ok()
+    }
+
+    /// Awaits that everything is printed, and gives what kept it from being so.
+    pub(super) async fn finish(self) -> io::Result<()> {
+        let Self { messages, ended } = self;
+        drop(messages);
+        ended.await.unwrap_or_else(|_| Err(io::Error::other("the printing thread went down")))
+    }
+}
+
+struct Lines {
     format: Format,
     colour: bool,
     out: BufWriter<Stdout>,
 }
 
-impl Printer {
-    pub(super) fn new(format: Format, colour: bool) -> Self {
-        Self { format, colour, out: BufWriter::new(io::stdout()) }
+impl Lines {
+    fn print_all(mut self, mut messages: mpsc::Receiver<Delivered>) -> io::Result<()> {
+        while let Some(message) = messages.blocking_recv() {
+            self.print(&message)?;
+            // Whoever reads a pipe sees a message as soon as no other follows.
+            if messages.is_empty() {
+                self.out.flush()?;
+            }
+        }
+        self.out.flush()
     }
 
-    /// Prints a message; whoever reads a pipe sees it at once.
-    pub(super) fn print(&mut self, message: &Delivered) -> io::Result<()> {
+    fn print(&mut self, message: &Delivered) -> io::Result<()> {
         match self.format {
-            Format::Json => writeln!(self.out, "{}", object(message))?,
+            Format::Json => writeln!(self.out, "{}", object(message)),
             Format::Raw => {
                 self.out.write_all(message.payload())?;
-                self.out.write_all(b"\n")?;
+                self.out.write_all(b"\n")
             }
-            Format::Pretty => self.pretty(message)?,
+            Format::Pretty => self.pretty(message),
         }
-        self.flush()
-    }
-
-    pub(super) fn flush(&mut self) -> io::Result<()> {
-        self.out.flush()
     }
 
     fn pretty(&mut self, message: &Delivered) -> io::Result<()> {

@@ -2,20 +2,24 @@
 
 use std::{collections::VecDeque, path::PathBuf};
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use serde_json::Value;
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, BufReader};
 use waypost_client::{Message, Outcome, PublishError, Publisher, PublisherOptions, Receipt};
+use waypost_protocol::Topic;
 
 use super::{
     Failure,
-    connection::{ConnectionOptions, runtime},
+    connection::{ConnectionOptions, init_log, runtime},
 };
 
 /// Receipts that are waited for once so many lines are under way.
 const MAX_WAITING: usize = 16_384;
 /// A line longer than this is refused, so that a file without newlines is not held whole.
 const MAX_LINE_BYTES: usize = 2 << 20;
+/// Attempts to make a lost connection again, unless somebody says otherwise: a minute or so, after which
+/// whoever waits for the command should know.
+const RECONNECTS: u32 = 20;
 /// Refusals that are told in words; the rest is counted.
 const MAX_TOLD: u64 = 10;
 
@@ -23,12 +27,12 @@ const MAX_TOLD: u64 = 10;
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
     /// The topic.
-    topic: String,
+    topic: Topic,
     /// The file with the lines; - or nothing for standard input.
     #[arg(long, default_value = "-")]
     file: PathBuf,
     /// A JSON pointer into each line, whose text or number is the key. A line without it has none.
-    #[arg(long, value_name = "POINTER")]
+    #[arg(long, value_name = "POINTER", value_parser = pointer)]
     key: Option<String>,
     /// A header of every message, as NAME=VALUE; may stand several times.
     #[arg(long = "header", value_name = "NAME=VALUE", value_parser = header)]
@@ -44,14 +48,21 @@ fn header(text: &str) -> Result<(String, String), String> {
     }
 }
 
-pub(super) fn run(options: Options) -> Result<(), Failure> {
-    if let Some(pointer) = &options.key
-        && !pointer.is_empty()
-        && !pointer.starts_with('/')
-    {
-        return Err(anyhow::anyhow!("--key {pointer} is no JSON pointer; write /{pointer}").into());
+fn pointer(text: &str) -> Result<String, String> {
+    if text.is_empty() || text.starts_with('/') {
+        Ok(text.to_owned())
+    } else {
+        Err(format!("it does not begin with a slash; write /{text}"))
     }
-    runtime()?.block_on(publish(options))
+}
+
+pub(super) fn run(options: Options) -> Result<(), Failure> {
+    init_log("warn,waypost_client=info")?;
+    let runtime = runtime()?;
+    let done = runtime.block_on(publish(options));
+    // A read of standard input cannot be called off.
+    runtime.shutdown_background();
+    done
 }
 
 async fn publish(options: Options) -> Result<(), Failure> {
@@ -62,16 +73,25 @@ async fn publish(options: Options) -> Result<(), Failure> {
         let file = file.with_context(|| options.file.display().to_string())?;
         Box::new(BufReader::new(file))
     };
-    let client = options.connection.connect().await?;
+    let client = options.connection.connect(Some(RECONNECTS)).await?;
     let publisher = client.publisher(PublisherOptions::default()).await?;
     let mut tally = Tally::default();
-    let sent = send_lines(input, &options, &publisher, &mut tally).await;
-    publisher.flush().await;
+    let sending = async {
+        let sent = send_lines(input, &options, &publisher, &mut tally).await;
+        publisher.flush().await;
+        sent
+    };
+    let sent = tokio::select! {
+        sent = sending => sent,
+        _ = tokio::signal::ctrl_c() => Err(anyhow!("interrupted")),
+    };
+    // What has no outcome by now has none: its receipts say so.
+    drop(publisher);
     tally.settle_all().await;
-    publisher.close().await;
     client.close().await;
+    let told = tally.tell();
     sent?;
-    tally.tell()
+    told
 }
 
 async fn send_lines(

@@ -6,8 +6,8 @@ use tokio::{
     signal::unix::{Signal, SignalKind, signal},
 };
 
-use super::{Failure, config::ConfigOptions};
-use crate::{config::Settings, logging, server::Waypost};
+use super::{Failure, config::ConfigOptions, connection::init_log};
+use crate::{config::Settings, server::Waypost};
 
 /// How to run.
 #[derive(Debug, clap::Args)]
@@ -21,12 +21,7 @@ pub(super) struct Options {
 
 pub(super) fn run(options: &Options) -> Result<(), Failure> {
     let settings = options.config.load()?.settings;
-    let logs = logging::init(&logging::Options {
-        json: None,
-        filter: std::env::var("RUST_LOG").ok(),
-        no_color: std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()),
-    });
-    logs.context("RUST_LOG")?;
+    init_log("info")?;
     let runtime = runtime(&settings).context("the async runtime does not start")?;
     if options.check {
         return runtime.block_on(check(settings));

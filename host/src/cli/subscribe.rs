@@ -5,20 +5,23 @@ use std::{
     time::Duration,
 };
 
-use tokio::time::Instant;
-use waypost_client::{Subscriber, SubscriberOptions};
+use waypost_client::{SubscribeError, Subscriber, SubscriberOptions};
+use waypost_protocol::Pattern;
 
 use super::{
     Failure,
-    connection::{ConnectionOptions, runtime},
+    connection::{ConnectionOptions, init_log, runtime},
     print::{Format, Printer},
 };
+
+/// How long a reader of standard output has for the last lines when the time is over.
+const LAST_LINES: Duration = Duration::from_secs(1);
 
 /// What to subscribe to.
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
     /// The pattern: a topic in which * stands for a level and a final > for the rest.
-    pattern: String,
+    pattern: Pattern,
     /// End after so many messages.
     #[arg(long, value_name = "N")]
     count: Option<u64>,
@@ -47,6 +50,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 pub(super) fn run(options: &Options) -> Result<(), Failure> {
+    init_log("warn,waypost_client=info")?;
     runtime()?.block_on(subscribe(options))
 }
 
@@ -54,11 +58,13 @@ async fn subscribe(options: &Options) -> Result<(), Failure> {
     let on_terminal = if io::stdout().is_terminal() { Format::Pretty } else { Format::Json };
     let colour = io::stdout().is_terminal()
         && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let mut printer = Printer::new(options.output.unwrap_or(on_terminal), colour);
-    let client = options.connection.connect().await?;
-    let subscriber = client.subscribe(&options.pattern, SubscriberOptions::default()).await?;
+    // Whoever watches a topic wants to go on watching it, however long the router is away.
+    let client = options.connection.connect(None).await?;
+    let subscriber =
+        client.subscribe(options.pattern.as_str(), SubscriberOptions::default()).await?;
+    let printer = Printer::start(options.output.unwrap_or(on_terminal), colour)?;
     let taken = tokio::select! {
-        taken = take(subscriber, options, &mut printer) => taken,
+        taken = take(subscriber, options, printer) => taken,
         // An interrupt is how a person ends it.
         _ = tokio::signal::ctrl_c() => Ok(()),
     };
@@ -69,35 +75,47 @@ async fn subscribe(options: &Options) -> Result<(), Failure> {
 async fn take(
     mut subscriber: Subscriber,
     options: &Options,
-    printer: &mut Printer,
+    printer: Printer,
 ) -> Result<(), Failure> {
-    let end = options.timeout.map(|timeout| Instant::now() + timeout);
     let mut left = options.count;
-    while left != Some(0) {
-        let next = subscriber.recv();
-        let next = match end {
-            Some(end) => tokio::time::timeout_at(end, next).await,
-            None => Ok(next.await),
-        };
-        let Ok(next) = next else {
-            printer.flush()?;
-            return match left {
-                Some(left) => {
-                    Err(anyhow::anyhow!("the time is over, {left} messages are missing").into())
-                }
-                None => Ok(()),
-            };
-        };
-        match next {
-            Some(message) => match printer.print(&message?) {
-                // Whoever read the other end of the pipe has seen enough.
-                Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
-                printed => printed?,
-            },
-            None => break,
-        }
-        left = left.map(|left| left - 1);
+    let taking = take_count(&mut subscriber, &mut left, &printer);
+    let timeout = options.timeout.unwrap_or(Duration::MAX);
+    let taken = tokio::time::timeout(timeout, taking).await;
+    let finish = printer.finish();
+    let printed = if taken.is_ok() {
+        finish.await
+    } else {
+        // What was handed over is printed if somebody reads it.
+        tokio::time::timeout(LAST_LINES, finish).await.unwrap_or(Ok(()))
+    };
+    match printed {
+        // Whoever read the other end of the pipe has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => return Ok(()),
+        printed => printed?,
     }
-    printer.flush()?;
+    match (taken, left) {
+        (Ok(taken), _) => Ok(taken?),
+        (Err(_), Some(left)) => {
+            Err(anyhow::anyhow!("the time is over, {left} messages are missing").into())
+        }
+        (Err(_), None) => Ok(()),
+    }
+}
+
+/// Takes messages until there were enough, the subscription ends, or nobody reads them.
+async fn take_count(
+    subscriber: &mut Subscriber,
+    left: &mut Option<u64>,
+    printer: &Printer,
+) -> Result<(), SubscribeError> {
+    while *left != Some(0) {
+        let Some(message) = subscriber.recv().await else {
+            break;
+        };
+        if !printer.print(message?).await {
+            break;
+        }
+        *left = left.map(|left| left - 1);
+    }
     Ok(())
 }

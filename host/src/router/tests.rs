@@ -102,10 +102,8 @@ fn router(routes: Vec<(RouteDefinition, Stage)>) -> Router {
         .iter()
         .map(|(route, stage)| (route.name.as_str().to_owned(), Arc::from(vec![stage.clone()])));
     stages.replace(named.collect());
-    let settings = RouterSettings {
-        lane: LaneLimits { batches: 4, bytes: 1 << 20 },
-        block_max: BLOCK_MAX,
-    };
+    let settings =
+        RouterSettings { lane: LaneLimits { batches: 4, bytes: 1 << 20 }, block_max: BLOCK_MAX };
     let metrics = RouterMetrics::register(&prometheus::Registry::new()).expect("a new registry");
     let routes = routes.into_iter().map(|(route, _)| route).collect();
     Router::start(routes, stages, settings, Arc::new(metrics))
