@@ -155,7 +155,7 @@ impl Waypost {
         let endpoints = Endpoints {
             listen: server.address(),
             admin: admin.as_ref().map(Admin::address),
-            ca: server.ca().map(|ca| std::path::absolute(ca)).transpose().map_err(failed)?,
+            ca: server.ca().map(std::path::absolute).transpose().map_err(failed)?,
             pid: std::process::id(),
         };
         write_whole(&endpoints_file, &endpoints).map_err(failed)?;

@@ -147,6 +147,21 @@ async fn wrong_use_and_wrong_configuration_have_exit_codes_of_their_own() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_configuration_that_a_plugin_refuses_is_a_wrong_configuration_with_its_line() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("waypost.toml");
+    let plugins = folder.path().join("plugins");
+    std::fs::create_dir(&plugins).expect("the folder takes a folder");
+    std::fs::copy(built_plugin("filter-json"), plugins.join("filter-json.wasm")).expect("a copy");
+    std::fs::write(&file, CONFIG.replace("\"eq\"", "\"almost\"")).expect("the folder takes a file");
+    let arguments = ["run", "--check", "--config", file.to_str().expect("a plain path")];
+    let refused = finish(waypost(&arguments), "").await;
+    let told = text(&refused.stderr);
+    assert_eq!(refused.status.code(), Some(78), "{told}");
+    assert!(told.contains("waypost.toml:10:") && told.contains("almost"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_second_router_on_a_state_folder_is_refused_and_the_first_goes_on() {
     let router = router().await;
     let ca = router.ca();

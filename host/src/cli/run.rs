@@ -7,7 +7,11 @@ use tokio::{
 };
 
 use super::{Failure, config::ConfigOptions, connection::init_log};
-use crate::{config::Settings, server::Waypost};
+use crate::{
+    config::{ConfigErrors, Loaded, Origins, Problem, Settings},
+    deploy::DeployError,
+    server::{StartError, Waypost},
+};
 
 /// How to run.
 #[derive(Debug, clap::Args)]
@@ -20,13 +24,35 @@ pub(super) struct Options {
 }
 
 pub(super) fn run(options: &Options) -> Result<(), Failure> {
-    let settings = options.config.load()?.settings;
+    let Loaded { settings, origins, .. } = options.config.load()?;
     init_log("info")?;
     let runtime = runtime(&settings).context("the async runtime does not start")?;
     if options.check {
-        return runtime.block_on(check(settings));
+        return runtime.block_on(check(settings, &origins));
     }
-    runtime.block_on(route(settings))
+    runtime.block_on(route(settings, &origins))
+}
+
+/// What kept the router from starting: the configuration, where it names what no plugin accepts.
+fn failure(error: StartError, origins: &Origins) -> Failure {
+    let StartError::Plugins(errors) = error else {
+        return error.into();
+    };
+    let problem = |error: DeployError| {
+        let place = match &error {
+            DeployError::Stage { route, stage, .. } => origins.of_configuration(route, stage),
+            DeployError::File { file, .. }
+            | DeployError::Artefact { file, .. }
+            | DeployError::Internal { file, .. } => {
+                let name = file.file_stem().unwrap_or_default();
+                origins.of_plugin(&name.to_string_lossy())
+            }
+        };
+        let text = error.to_string();
+        let (message, hint) = text.rsplit_once("; ").unwrap_or((&text, "see what the plugin says"));
+        Problem::error(place, message, hint)
+    };
+    Failure::Config(Box::new(ConfigErrors::new(errors.into_iter().map(problem).collect())))
 }
 
 fn runtime(settings: &Settings) -> std::io::Result<Runtime> {
@@ -40,7 +66,7 @@ fn runtime(settings: &Settings) -> std::io::Result<Runtime> {
 }
 
 /// Starts everything on addresses of its own, so that a router that runs is not in the way.
-async fn check(mut settings: Settings) -> Result<(), Failure> {
+async fn check(mut settings: Settings, origins: &Origins) -> Result<(), Failure> {
     settings.net.address.set_port(0);
     settings.admin = None;
     settings.plugins.watch = false;
@@ -54,12 +80,12 @@ async fn check(mut settings: Settings) -> Result<(), Failure> {
     };
     // What was made for the check alone; a leftover in the temporary folder does no harm.
     let _ = std::fs::remove_dir_all(&folder);
-    drained?;
+    drained.map_err(|error| failure(error, origins))?;
     eprintln!("the configuration is good and every plugin runs");
     Ok(())
 }
 
-async fn route(settings: Settings) -> Result<(), Failure> {
+async fn route(settings: Settings, origins: &Origins) -> Result<(), Failure> {
     let deadline = settings.drain_deadline;
     // Before anything else, so that no signal finds the default that kills.
     let mut signals = Signals::listen().context("signals cannot be awaited")?;
@@ -70,7 +96,7 @@ async fn route(settings: Settings) -> Result<(), Failure> {
             return Ok(());
         }
     };
-    let waypost = started?;
+    let waypost = started.map_err(|error| failure(error, origins))?;
     let endpoints = waypost.endpoints();
     tracing::info!(listen = %endpoints.listen, "the router is ready");
     if let Some(admin) = endpoints.admin {

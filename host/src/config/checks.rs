@@ -2,7 +2,7 @@
 //! that do not stand together.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, HashSet},
     io,
     net::SocketAddr,
     path::Path,
@@ -35,6 +35,7 @@ pub(super) fn check(draft: &Draft, list: ListPlugins<'_>, reader: &mut Reader<'_
     check_limits(draft, reader);
     check_plugins(draft, list, reader);
     check_overrides(draft, reader);
+    check_names(&draft.routes, reader);
     check_route_set(&draft.routes, reader);
 }
 
@@ -119,38 +120,56 @@ fn check_overrides(draft: &Draft, reader: &mut Reader<'_>) {
     }
 }
 
+/// Names stand twice although something else is wrong with their routes.
+fn check_names(drafts: &[DraftRoute], reader: &mut Reader<'_>) {
+    let mut seen = HashSet::new();
+    for draft in drafts {
+        let Some(name) = &draft.name else {
+            continue;
+        };
+        if !seen.insert(name) {
+            let place = reader.place(&format!("{}.name", draft.path));
+            let message = format!("two routes are named {name}");
+            reader.error(place, message, "give each route its own name");
+        }
+    }
+}
+
 fn check_route_set(drafts: &[DraftRoute], reader: &mut Reader<'_>) {
     let whole = drafts.iter().filter_map(|draft| Some((draft, draft.definition.as_ref()?)));
     let mut finder = Finder { drafts: whole.collect(), seen: HashMap::new() };
     let routes: Vec<RouteDefinition> =
         finder.drafts.iter().map(|(_, route)| (*route).clone()).collect();
     for error in check_routes(&routes) {
-        let is_incomplete = |route: &RouteName| {
-            finder.drafts.iter().any(|(draft, other)| draft.is_incomplete && other.name == *route)
+        let Some((key, hint)) = finder.key_of(&error).zip(hint(&error)) else {
+            continue;
         };
-        if matches!(&error, RouteSetError::NoDestination(route) if is_incomplete(route)) {
+        let is_incomplete =
+            |(draft, _): &(&DraftRoute, _)| draft.is_incomplete && draft.path == key;
+        if matches!(&error, RouteSetError::NoDestination(_))
+            && finder.drafts.iter().any(is_incomplete)
+        {
             continue;
         }
-        let place = reader.place(&finder.key_of(&error));
+        let place = reader.place(&key);
         let text = error.to_string();
         let message = text.split_once("; ").map_or(&*text, |(message, _)| message);
-        reader.error(place, message, hint(&error));
+        reader.error(place, message, hint);
     }
 }
 
-/// What mends it, in the words of the configuration.
-fn hint(error: &RouteSetError) -> &'static str {
-    match error {
-        RouteSetError::DuplicateRoute(_) => "give each route its own name",
+/// What mends it, in the words of the configuration; `None` for what was told before, of one route alone.
+fn hint(error: &RouteSetError) -> Option<&'static str> {
+    Some(match error {
+        RouteSetError::DuplicateRoute(_) | RouteSetError::SystemDestination { .. } => return None,
         RouteSetError::DuplicateStage { .. } => {
             "give each stage its own name; without one it has its plugin's"
         }
-        RouteSetError::SystemDestination { .. } => "choose a topic that does not begin with $",
         RouteSetError::Chained { .. } => {
             "choose a topic that no route takes; put the stages of both into one route"
         }
         RouteSetError::NoDestination(_) => "set to, or add a stage that gives messages a topic",
-    }
+    })
 }
 
 /// Finds the key that an error is about: the errors name routes, and a name can stand twice.
@@ -161,7 +180,7 @@ struct Finder<'a> {
 }
 
 impl Finder<'_> {
-    fn key_of(&mut self, error: &RouteSetError) -> String {
+    fn key_of(&mut self, error: &RouteSetError) -> Option<String> {
         let seen = self.seen.entry(error.to_string()).or_insert(0);
         let before = *seen;
         *seen += 1;
@@ -169,16 +188,12 @@ impl Finder<'_> {
             let name = name.clone();
             self.drafts.iter().filter(move |(_, route)| route.name == name)
         };
-        let key = match error {
-            // The first of a name is not at fault.
-            RouteSetError::DuplicateRoute(route) => {
-                of(route).nth(before + 1).map(|(draft, _)| format!("{}.name", draft.path))
-            }
+        match error {
+            RouteSetError::DuplicateRoute(_) | RouteSetError::SystemDestination { .. } => None,
             RouteSetError::DuplicateStage { route, stage } => {
                 of(route).flat_map(|(draft, route)| repeated(draft, route, stage)).nth(before)
             }
-            RouteSetError::SystemDestination { route, topic }
-            | RouteSetError::Chained { route, topic, .. } => {
+            RouteSetError::Chained { route, topic, .. } => {
                 let destination = Destination::Topic(topic.clone());
                 let mut at_fault = of(route).filter(|(_, route)| route.destination == destination);
                 at_fault.nth(before).map(|(draft, _)| format!("{}.to", draft.path))
@@ -189,8 +204,7 @@ impl Finder<'_> {
                 });
                 at_fault.nth(before).map(|(draft, _)| draft.path.clone())
             }
-        };
-        key.unwrap_or_default()
+        }
     }
 }
 

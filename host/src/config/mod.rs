@@ -12,6 +12,7 @@ mod checks;
 mod effective;
 mod given;
 mod key;
+mod origins;
 mod problem;
 mod reader;
 mod routes;
@@ -33,6 +34,7 @@ use std::{
 
 use effective::Effective;
 use given::Given;
+pub use origins::Origins;
 pub use problem::{ConfigErrors, Document, Place, Problem, Severity, Style, render};
 use reader::Reader;
 use sections::Draft;
@@ -72,6 +74,8 @@ pub struct Loaded {
     pub settings: Settings,
     /// What is probably not meant, in the order of the file.
     pub warnings: Vec<Problem>,
+    /// Where it says what runs in each stage.
+    pub origins: Origins,
     effective: Effective,
 }
 
@@ -134,12 +138,13 @@ fn load_document(
     reader.problems = problems;
     let draft = reader.read(sections::read);
     checks::check(&draft, list, &mut reader);
+    let origins = Origins::of(&draft.routes, &reader);
     let Reader { problems: mut warnings, effective, .. } = reader;
     if warnings.iter().any(|problem| problem.severity == Severity::Error) {
         return Err(ConfigErrors::new(warnings));
     }
     problem::sort(&mut warnings);
-    Ok(Loaded { settings: settings(draft), warnings, effective })
+    Ok(Loaded { settings: settings(draft), warnings, origins, effective })
 }
 
 /// A draft without an error is whole.

@@ -112,7 +112,8 @@ pub struct Problem {
 }
 
 impl Problem {
-    pub(super) fn error(place: Place, message: impl Into<String>, hint: impl Into<String>) -> Self {
+    /// A problem that keeps the configuration from being used.
+    pub fn error(place: Place, message: impl Into<String>, hint: impl Into<String>) -> Self {
         Self { severity: Severity::Error, place, message: message.into(), hint: hint.into() }
     }
 
@@ -221,7 +222,9 @@ pub struct ConfigErrors {
 }
 
 impl ConfigErrors {
-    pub(super) fn new(mut problems: Vec<Problem>) -> Self {
+    /// These problems, of which there must be one at least.
+    #[must_use]
+    pub fn new(mut problems: Vec<Problem>) -> Self {
         sort(&mut problems);
         let omitted = problems.len().saturating_sub(MOST_PROBLEMS);
         problems.truncate(MOST_PROBLEMS);

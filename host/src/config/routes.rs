@@ -23,6 +23,7 @@ const LONGEST_LINGER_MS: u32 = 60_000;
 pub(super) struct DraftRoute {
     /// `route[0]`.
     pub(super) path: String,
+    pub(super) name: Option<RouteName>,
     /// What can be checked against the other routes; missing when it has no name or no source.
     pub(super) definition: Option<RouteDefinition>,
     /// Its destination or a stage is wrong, so that nothing follows from it having none.
@@ -40,7 +41,12 @@ pub(super) fn read_route(section: &mut Section<'_, '_>) -> DraftRoute {
         Pattern::parse(text).map_err(|error| Complaint::from_error("not a pattern", &error))
     });
     let topic = section.optional("to", Kind::Topic, "as the stages say", |text| {
-        Topic::parse(text).map_err(|error| Complaint::from_error("not a topic", &error))
+        let topic = Topic::parse(text);
+        match topic.map_err(|error| Complaint::from_error("not a topic", &error))? {
+            topic if topic.is_system() => Err(Complaint::new("which belongs to the router")
+                .with_hint("choose a topic that does not begin with $")),
+            topic => Ok(topic),
+        }
     });
     let lanes = section.integer("lanes", 1, 1..=1024);
     let batch = section.section("batch", batch);
@@ -51,7 +57,7 @@ pub(super) fn read_route(section: &mut Section<'_, '_>) -> DraftRoute {
     let plugins = stages.iter().filter_map(|stage| stage.plugin.clone()).collect();
     let stages = stages.into_iter().filter_map(|stage| Some((stage.definition?, stage.path)));
     let (stages, stage_paths) = stages.unzip();
-    let definition = name.zip(source).map(|(name, source)| RouteDefinition {
+    let definition = name.clone().zip(source).map(|(name, source)| RouteDefinition {
         name,
         source,
         stages,
@@ -60,7 +66,7 @@ pub(super) fn read_route(section: &mut Section<'_, '_>) -> DraftRoute {
         batch,
     });
     let path = section.path.clone();
-    DraftRoute { path, definition, is_incomplete, stages: stage_paths, plugins }
+    DraftRoute { path, name, definition, is_incomplete, stages: stage_paths, plugins }
 }
 
 fn batch(section: &mut Section<'_, '_>) -> BatchPolicy {

@@ -30,6 +30,11 @@ impl Complaint {
         Self { what: what.to_owned(), hint: None }
     }
 
+    /// What would mend it, where the kind's own hint does not.
+    pub(super) fn with_hint(self, hint: &str) -> Self {
+        Self { hint: Some(hint.to_owned()), ..self }
+    }
+
     /// Our errors say what is wrong, and after a semicolon what would mend it.
     pub(super) fn from_error(what: &str, error: &impl std::error::Error) -> Self {
         let text = error.to_string();

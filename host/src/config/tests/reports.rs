@@ -205,14 +205,35 @@ fn routes_that_do_not_stand_together_are_refused_where_they_stand() {
         [[route]]
         name = 'r'
         from = 'third'
-    "), @r"
-    waypost.toml:4:6: route r leads to $dead.r, which belongs to the router; hint: choose a topic that does not begin with $
+    "), @r#"
+    waypost.toml:4:6: route.to is "$dead.r", which belongs to the router; hint: choose a topic that does not begin with $
     waypost.toml:7:1: route r has two stages named filter-json; hint: give each stage its own name; without one it has its plugin's
     waypost.toml:10:8: two routes are named r; hint: give each route its own name
     waypost.toml:12:6: route r leads to in.again, which route r takes; hint: choose a topic that no route takes; put the stages of both into one route
     waypost.toml:13:1: route r has neither a destination nor a stage that could give one; hint: set to, or add a stage that gives messages a topic
     waypost.toml:14:8: two routes are named r; hint: give each route its own name
-    ");
+    "#);
+}
+
+#[test]
+fn what_is_wrong_with_one_key_of_a_route_hides_nothing_else_of_it() {
+    insta::assert_snapshot!(report(r"
+        [[route]]
+        name = 'r'
+        from = 'a'
+        to = 'b'
+        [[route]]
+        name = 'r'
+        from = 'a..b'
+        to = '$dead.r'
+        [[route.stage]]
+        plugin = 'filter-jsn'
+    "), @r#"
+    waypost.toml:6:8: two routes are named r; hint: give each route its own name
+    waypost.toml:7:8: route.from is "a..b", not a pattern: in a pattern: level 2 of a topic is empty; hint: put one dot between two levels and none at the ends
+    waypost.toml:8:6: route.to is "$dead.r", which belongs to the router; hint: choose a topic that does not begin with $
+    waypost.toml:10:10: there is no plugin filter-jsn: "etc/plugins" holds no filter-jsn.wasm; hint: did you mean filter-json?
+    "#);
 }
 
 #[test]
