@@ -27,7 +27,7 @@ pub(super) struct ConfigOptions {
 pub(super) enum Action {
     /// Say everything that is wrong with it; exit code 78 if anything is.
     Check(ConfigOptions),
-    /// Print it.
+    /// Print what it sets, with where each value comes from; secrets are redacted.
     Show(Show),
 }
 
@@ -36,8 +36,7 @@ pub(super) enum Action {
 pub(super) struct Show {
     #[command(flatten)]
     options: ConfigOptions,
-    /// Every value that holds, with where it comes from; secrets are redacted. Without this, the file as
-    /// it stands.
+    /// Print every value that holds, the defaults too.
     #[arg(long)]
     effective: bool,
 }
@@ -90,14 +89,8 @@ pub(super) fn run(action: &Action) -> Result<(), Failure> {
             Ok(())
         }
         Action::Show(show) => {
-            let text = if show.effective {
-                show.options.load()?.effective_toml()
-            } else {
-                let file = show.options.file();
-                let file = file.ok_or_else(|| anyhow::anyhow!("there is no configuration file"))?;
-                std::fs::read_to_string(&file)
-                    .map_err(|error| anyhow::anyhow!("{}: {error}", file.display()))?
-            };
+            let loaded = show.options.load()?;
+            let text = if show.effective { loaded.effective_toml() } else { loaded.set_toml() };
             std::io::stdout().write_all(text.as_bytes())?;
             Ok(())
         }

@@ -40,18 +40,23 @@ impl Effective {
     }
 
     /// TOML that gives the same settings again, secrets aside. Each line ends with where its value
-    /// came from.
-    pub(super) fn to_toml(&self) -> String {
+    /// came from. A heading without a line below it is left out.
+    pub(super) fn to_toml(&self, shown: impl Fn(&Place) -> bool) -> String {
         let mut text = String::new();
+        let mut pending = None;
         for line in &self.0 {
-            // A string takes any text.
-            let _ = match line {
-                Line::Heading(heading) if text.is_empty() => writeln!(text, "{heading}"),
-                Line::Heading(heading) => writeln!(text, "\n{heading}"),
-                Line::Entry { key, value, place } => {
-                    writeln!(text, "{key} = {} # {}", redacted(value), comment(place))
+            match line {
+                Line::Heading(heading) => pending = Some(heading),
+                Line::Entry { key, value, place } if shown(place) => {
+                    if let Some(heading) = pending.take() {
+                        let gap = if text.is_empty() { "" } else { "\n" };
+                        // A string takes any text.
+                        let _ = writeln!(text, "{gap}{heading}");
+                    }
+                    let _ = writeln!(text, "{key} = {} # {}", redacted(value), comment(place));
                 }
-            };
+                Line::Entry { .. } => {}
+            }
         }
         text
     }

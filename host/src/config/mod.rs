@@ -85,7 +85,13 @@ impl Loaded {
     /// the working directory.
     #[must_use]
     pub fn effective_toml(&self) -> String {
-        self.effective.to_toml()
+        self.effective.to_toml(|_| true)
+    }
+
+    /// [`effective_toml`](Self::effective_toml) without what nobody set.
+    #[must_use]
+    pub fn set_toml(&self) -> String {
+        self.effective.to_toml(|place| !matches!(place, Place::Default))
     }
 }
 

@@ -172,6 +172,22 @@ fn the_effective_configuration_says_where_each_value_came_from_and_no_secret() {
     let environment = [("WAYPOST__LISTEN__ADDRESS", "[::1]:1")];
     let loaded = load_text(text, &environment, &[("listen.max_streams", "7")]).expect("sound");
     insta::assert_snapshot!(loaded.effective_toml());
+    insta::assert_snapshot!(loaded.set_toml(), @r#"
+    [router]
+    threads = 2 # waypost.toml:3:19
+
+    [listen]
+    address = "[::1]:1" # environment variable WAYPOST__LISTEN__ADDRESS
+    max_streams = 7 # flag --set listen.max_streams
+
+    [[route]]
+    name = "r" # waypost.toml:5:16
+    from = "in.>" # waypost.toml:6:16
+
+    [[route.stage]]
+    plugin = "filter-json" # waypost.toml:8:18
+    config = { api_token = "[redacted]", field = "mag" } # waypost.toml:9:18
+    "#);
 }
 
 #[test]
