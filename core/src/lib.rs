@@ -2,15 +2,19 @@
 //! task. Time and random numbers are arguments.
 #![forbid(unsafe_code)]
 
+mod breaker;
 mod credit;
 mod dead_letter;
+mod isolation;
 mod lane;
 mod route;
 mod table;
 mod verdict;
 
+pub use breaker::{Admission, Breaker, BreakerPolicy, BreakerState};
 pub use credit::{Credit, CreditExceeded};
 pub use dead_letter::{DeadLetterError, DeadLetters, Failure};
+pub use isolation::{AfterFailure, DEFAULT_FAILED_CALLS, Isolation};
 pub use lane::lane_of;
 pub use route::{
     BatchPolicy, Destination, NameError, PluginName, RouteDefinition, RouteName, RouteSetError,

@@ -4,6 +4,8 @@ use std::{collections::HashSet, fmt, num::NonZeroU16, sync::Arc};
 
 use waypost_protocol::{Pattern, Topic};
 
+use crate::BreakerPolicy;
+
 /// Why text is no name of a route, stage or plugin.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no name; names are 1 to 64 characters of a-z 0-9 -")]
@@ -114,6 +116,8 @@ pub struct RouteDefinition {
     pub lanes: NonZeroU16,
     /// How its lanes form batches.
     pub batch: BatchPolicy,
+    /// When the breaker of one of its stages opens.
+    pub breaker: BreakerPolicy,
 }
 
 /// Why routes do not stand together.
@@ -226,6 +230,7 @@ mod tests {
             }),
             lanes: NonZeroU16::MIN,
             batch: BatchPolicy::default(),
+            breaker: BreakerPolicy::default(),
         }
     }
 

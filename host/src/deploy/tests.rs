@@ -52,6 +52,7 @@ fn stand_in(path: &Path, stages: Vec<StageDefinition>, folder: tempfile::TempDir
         destination: Destination::FromPlugin,
         lanes: std::num::NonZeroU16::MIN,
         batch: BatchPolicy::default(),
+        breaker: BreakerPolicy::default(),
     };
     let metrics = DeployMetrics::register(&registry).expect("a new registry");
     let deployer = Deployer::new(

@@ -93,6 +93,7 @@ fn route(name: &str, lanes: u16, destination: Option<&str>) -> RouteDefinition {
         }),
         lanes: NonZeroU16::new(lanes).expect("not zero"),
         batch: BatchPolicy::default(),
+        breaker: BreakerPolicy::default(),
     }
 }
 
