@@ -5,8 +5,8 @@ use std::num::NonZeroU16;
 use serde_json::{Map, Number};
 use toml::de::{DeTable, DeValue};
 use waypost_core::{
-    BatchPolicy, Destination, NameError, PluginName, RouteDefinition, RouteName, StageDefinition,
-    StageName,
+    BatchPolicy, BreakerPolicy, Destination, NameError, PluginName, RouteDefinition, RouteName,
+    StageDefinition, StageName,
 };
 use waypost_protocol::{MAX_BATCH_MESSAGES, MAX_FRAME_BYTES, Pattern, Topic};
 
@@ -17,6 +17,8 @@ use super::{key::Kind, scalar::Complaint, section::Section, value::Raw};
 const MAX_JOINED_BYTES: u32 = MAX_FRAME_BYTES - (1 << 20);
 /// A minute: a message that lingers longer is not batched but parked.
 const LONGEST_LINGER_MS: u32 = 60_000;
+/// An hour: whoever mends a plugin deploys it, which closes the breaker at once.
+const LONGEST_OPEN_MS: u32 = 3_600_000;
 
 /// A route as far as its keys, one by one, are right.
 #[derive(Debug)]
@@ -50,6 +52,7 @@ pub(super) fn read_route(section: &mut Section<'_, '_>) -> DraftRoute {
     });
     let lanes = section.integer("lanes", 1, 1..=1024);
     let batch = section.section("batch", batch);
+    let breaker = section.section("breaker", breaker);
     let stages = section.sections("stage", read_stage);
 
     let broken_topic = topic.is_none() && section.reader.is_set(&section.path_of("to"));
@@ -64,6 +67,7 @@ pub(super) fn read_route(section: &mut Section<'_, '_>) -> DraftRoute {
         destination: topic.map_or(Destination::FromPlugin, Destination::Topic),
         lanes: NonZeroU16::new(lanes).unwrap_or(NonZeroU16::MIN),
         batch,
+        breaker,
     });
     let path = section.path.clone();
     DraftRoute { path, name, definition, is_incomplete, stages: stage_paths, plugins }
@@ -75,6 +79,16 @@ fn batch(section: &mut Section<'_, '_>) -> BatchPolicy {
         max_messages: section.integer("max_messages", default.max_messages, 1..=MAX_BATCH_MESSAGES),
         max_bytes: section.integer("max_bytes", default.max_bytes, 1024..=MAX_JOINED_BYTES),
         linger_ms: section.integer("linger_ms", default.linger_ms, 0..=LONGEST_LINGER_MS),
+    }
+}
+
+fn breaker(section: &mut Section<'_, '_>) -> BreakerPolicy {
+    let default = BreakerPolicy::default();
+    BreakerPolicy {
+        failures: section.integer("failures", default.failures, 1..=1000),
+        failed_calls: section.integer("failed_calls", default.failed_calls, 1..=10_000),
+        open_ms: section.integer("open_ms", default.open_ms, 1..=LONGEST_OPEN_MS),
+        max_open_ms: section.integer("max_open_ms", default.max_open_ms, 1..=LONGEST_OPEN_MS),
     }
 }
 

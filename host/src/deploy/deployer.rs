@@ -10,7 +10,7 @@ use std::{
 use tokio::runtime::Handle;
 use waypost_core::{PluginName, RouteDefinition, RouteName, StageDefinition, StageName};
 
-use super::{DeployMetrics, PluginStatus, Refusal};
+use super::{DeployMetrics, PluginStatus, Refusal, StageStatus};
 use crate::{
     router::{
         RouterMetrics, StageSet,
@@ -333,6 +333,9 @@ impl Deployer {
     #[must_use]
     pub fn status(&self) -> Vec<PluginStatus> {
         let states = self.state();
+        let stage = |(route, stage): &(RouteName, StageDefinition)| {
+            StageStatus::of(route, &stage.name, &self.router_metrics)
+        };
         let status = |(name, plugin): (&PluginName, &Plugin)| {
             let state = states.get(name)?;
             let active = state.active.as_ref()?;
@@ -344,11 +347,7 @@ impl Deployer {
                 role: active.manifest.role.to_owned(),
                 deterministic: active.manifest.deterministic,
                 imports: active.manifest.imports.clone(),
-                stages: plugin
-                    .stages
-                    .iter()
-                    .map(|(route, stage)| format!("{route}/{}", stage.name))
-                    .collect(),
+                stages: plugin.stages.iter().map(stage).collect(),
                 since_ms: active.since_ms,
                 deploys: state.deploys,
                 refused: state.refused.as_ref().map(|refused| refused.refusal.clone()),

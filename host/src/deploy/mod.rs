@@ -13,5 +13,5 @@ mod watch;
 
 pub use deployer::{DeployError, Deployed, Deployer};
 pub use metrics::DeployMetrics;
-pub use status::{PluginStatus, Refusal};
+pub use status::{PluginStatus, Refusal, StageStatus};
 pub use watch::{WatchError, Watcher};

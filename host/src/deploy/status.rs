@@ -1,9 +1,12 @@
 //! What operators are told of a plugin.
 
 use serde::Serialize;
+use waypost_core::{RouteName, StageName};
+
+use crate::router::RouterMetrics;
 
 /// A plugin as it runs at this moment.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct PluginStatus {
     /// Its name: the file without `.wasm`.
     pub name: String,
@@ -19,14 +22,51 @@ pub struct PluginStatus {
     pub deterministic: bool,
     /// The interfaces that it imports.
     pub imports: Vec<String>,
-    /// The stages that run it, as `route/stage`.
-    pub stages: Vec<String>,
+    /// The stages that run it.
+    pub stages: Vec<StageStatus>,
     /// Since when this artefact runs, in milliseconds since the Unix epoch.
     pub since_ms: u64,
     /// How many artefacts were accepted since the router started.
     pub deploys: u64,
     /// The last artefact that was refused, unless one was accepted since.
     pub refused: Option<Refusal>,
+}
+
+/// A stage since the router started, over all versions that ran in it.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct StageStatus {
+    /// Its route.
+    pub route: String,
+    /// Its name in the route.
+    pub stage: String,
+    /// Calls into it, those that failed too.
+    pub calls: u64,
+    /// Messages that it has given a verdict on.
+    pub messages: u64,
+    /// Calls that failed as a whole.
+    pub failures: u64,
+    /// Wall time of all calls, in seconds.
+    pub seconds: f64,
+    /// `open` while its plugin fails again and again and its messages wait; otherwise `closed`.
+    pub breaker: &'static str,
+}
+
+impl StageStatus {
+    /// What the router has counted of a stage.
+    pub(super) fn of(route: &RouteName, stage: &StageName, metrics: &RouterMetrics) -> Self {
+        let labels = [route.as_str(), stage.as_str()];
+        let timed = metrics.stage_seconds.with_label_values(&labels);
+        let is_open = metrics.breaker_open.with_label_values(&labels).get() != 0;
+        Self {
+            route: route.as_str().to_owned(),
+            stage: stage.as_str().to_owned(),
+            calls: timed.get_sample_count(),
+            messages: metrics.stage_messages.with_label_values(&labels).get(),
+            failures: metrics.failures_of(labels),
+            seconds: timed.get_sample_sum(),
+            breaker: if is_open { "open" } else { "closed" },
+        }
+    }
 }
 
 /// An artefact that was refused.

@@ -4,7 +4,8 @@ use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use prometheus::Registry;
 use waypost_core::{
-    BatchPolicy, Destination, PluginName, RouteDefinition, RouteName, StageDefinition, StageName,
+    BatchPolicy, BreakerPolicy, Destination, PluginName, RouteDefinition, RouteName,
+    StageDefinition, StageName,
 };
 use waypost_protocol::Pattern;
 

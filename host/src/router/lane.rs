@@ -13,13 +13,11 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
     time::Instant,
 };
-use waypost_core::{BatchPolicy, RouteDefinition, lane_of};
+use waypost_core::{BatchPolicy, RouteDefinition, StageDefinition, lane_of};
 use waypost_protocol::{Batch, BatchBuilder, ConnectionId, ErrorCode};
 
 use super::{
-    fanout::Fanout,
-    pipeline::{Pipeline, StageSet},
-    publish::Published,
+    fanout::Fanout, gate::Gate, pipeline::Pipeline, publish::Published, stage_set::StageSet,
 };
 
 /// How much a lane's inlet holds.
@@ -66,11 +64,17 @@ impl RouteInlet {
         tasks: &mut tokio::task::JoinSet<()>,
     ) -> Self {
         let mut lanes = Vec::new();
+        let (name, policy) = (&definition.name, definition.breaker);
+        let gate = |stage: &StageDefinition| {
+            Gate::new(name.clone(), stage.name.clone(), policy, fanout.metrics.clone())
+        };
+        let gates: Arc<[Gate]> = definition.stages.iter().map(gate).collect();
         for _ in 0..definition.lanes.get() {
             let (jobs, inlet) = mpsc::channel(limits.batches.max(1));
             // A semaphore's permits are bounded; a batch is bounded by a u32.
             let room = Arc::new(Semaphore::new(limits.bytes.clamp(1, Semaphore::MAX_PERMITS)));
-            let pipeline = Pipeline::new(&definition, stages.clone(), fanout.clone());
+            let pipeline =
+                Pipeline::new(&definition, stages.clone(), gates.clone(), fanout.clone());
             let policy = definition.batch;
             tasks.spawn(async move { Lane { inlet, held: None, policy, pipeline }.run().await });
             lanes.push(LaneInlet { jobs, room });

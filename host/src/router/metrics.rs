@@ -1,9 +1,21 @@
 //! What the router counts.
 
 use prometheus::{
-    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+    Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
+    Registry,
 };
 use waypost_core::RouteDefinition;
+use waypost_protocol::ErrorCode;
+
+/// Why a call into a plugin fails as a whole.
+const CALL_FAILURES: [ErrorCode; 6] = [
+    ErrorCode::PluginTrap,
+    ErrorCode::PluginTimeout,
+    ErrorCode::PluginMemory,
+    ErrorCode::PluginOutput,
+    ErrorCode::PluginContract,
+    ErrorCode::Internal,
+];
 
 /// The router's series. Labels are names from the configuration and error codes, never topics.
 #[derive(Debug)]
@@ -32,6 +44,12 @@ pub struct RouterMetrics {
     pub dead_letters_unseen: IntCounterVec,
     /// Calls into plugins that failed as a whole.
     pub stage_failures: IntCounterVec,
+    /// Breakers that opened.
+    pub breaker_opened: IntCounterVec,
+    /// 1 while a stage's breaker is open and its messages wait.
+    pub breaker_open: IntGaugeVec,
+    /// Messages that a stage has given a verdict on.
+    pub stage_messages: IntCounterVec,
     /// Seconds of one call into a plugin.
     pub stage_seconds: HistogramVec,
     /// Messages in a batch that a lane ran.
@@ -110,6 +128,23 @@ impl RouterMetrics {
                 "Calls into plugins that failed as a whole",
                 &["route", "stage", "reason"],
             )?,
+            stage_messages: by(
+                "waypost_stage_messages_total",
+                "Messages that a stage has given a verdict on",
+                &["route", "stage"],
+            )?,
+            breaker_opened: by(
+                "waypost_stage_breaker_opened_total",
+                "Times that a stage's breaker opened because its plugin failed again and again",
+                &["route", "stage"],
+            )?,
+            breaker_open: IntGaugeVec::new(
+                Opts::new(
+                    "waypost_stage_breaker_open",
+                    "1 while a stage's breaker is open or tries whether the plugin works again",
+                ),
+                &["route", "stage"],
+            )?,
             stage_seconds: HistogramVec::new(seconds, &["route", "stage"])?,
             batch_messages: Histogram::with_opts(messages)?,
             swaps: by(
@@ -132,9 +167,23 @@ impl RouterMetrics {
         for stage in &route.stages {
             let labels = [name, stage.name.as_str()];
             self.dropped.with_label_values(&labels);
+            self.stage_messages.with_label_values(&labels);
             self.swaps.with_label_values(&labels);
+            self.breaker_opened.with_label_values(&labels);
+            self.breaker_open.with_label_values(&labels);
+            let _ = self.failures_of(labels);
             self.stage_seconds.with_label_values(&labels);
         }
+    }
+
+    /// Calls into a stage of a route that failed, whatever for.
+    #[must_use]
+    pub fn failures_of(&self, route_and_stage: [&str; 2]) -> u64 {
+        let [route, stage] = route_and_stage;
+        let failures = |code: ErrorCode| {
+            self.stage_failures.with_label_values(&[route, stage, code.name()]).get()
+        };
+        CALL_FAILURES.into_iter().map(failures).sum()
     }
 
     fn register_all(&self, registry: &Registry) -> Result<(), prometheus::Error> {
@@ -154,10 +203,13 @@ impl RouterMetrics {
             &self.dead_letters,
             &self.dead_letters_unseen,
             &self.stage_failures,
+            &self.stage_messages,
             &self.swaps,
+            &self.breaker_opened,
         ] {
             registry.register(Box::new(each.clone()))?;
         }
+        registry.register(Box::new(self.breaker_open.clone()))?;
         registry.register(Box::new(self.subscriptions.clone()))?;
         registry.register(Box::new(self.stage_seconds.clone()))?;
         registry.register(Box::new(self.batch_messages.clone()))

@@ -4,12 +4,16 @@
 //! a publisher awaits room in the lanes, a lane awaits room in the queues of subscriptions.
 
 mod fanout;
+mod gate;
+mod instances;
 mod lane;
 mod metrics;
+mod outlet;
 mod pipeline;
 mod publish;
 mod queue;
 pub mod stage;
+mod stage_set;
 #[cfg(test)]
 mod tests;
 
@@ -27,10 +31,10 @@ use futures_util::future::{join, join_all, try_join_all};
 pub use lane::LaneLimits;
 use lane::RouteInlet;
 pub use metrics::RouterMetrics;
-pub use pipeline::StageSet;
 pub use publish::{Origin, Pending, Published};
 pub use queue::{Delivery, QueueLimits, Received};
 use queue::{QueueReceiver, QueueSender};
+pub use stage_set::StageSet;
 use tokio::{sync::RwLock, task::JoinSet};
 use waypost_core::{EntryId, RouteDefinition};
 use waypost_protocol::{Batch, Envelope, ErrorCode, Pattern, SubscriptionId};

@@ -1,0 +1,74 @@
+//! A lane's instances of its stages, and calls into them.
+
+use std::{sync::Arc, time::Instant};
+
+use waypost_core::{Folded, RouteName, fold};
+use waypost_protocol::{Batch, ErrorCode, Limits};
+
+use super::{
+    metrics::RouterMetrics,
+    stage::{Stage, StageFailure, StageInstance, StageVersion},
+};
+
+/// One instance for each stage, made when it is called for the first time.
+pub(super) struct Instances {
+    route: RouteName,
+    metrics: Arc<RouterMetrics>,
+    running: Vec<Option<Running>>,
+}
+
+/// An instance and the version that it is of.
+struct Running {
+    version: Arc<dyn StageVersion>,
+    instance: Box<dyn StageInstance>,
+}
+
+/// Why nothing came of a call.
+pub(super) enum CallFailure {
+    /// There is no instance: nothing that the messages are to blame for.
+    Start(StageFailure),
+    /// The instance failed on the messages.
+    Process(StageFailure),
+}
+
+impl Instances {
+    pub(super) fn new(route: RouteName, metrics: Arc<RouterMetrics>) -> Self {
+        Self { route, metrics, running: Vec::new() }
+    }
+
+    /// Calls a stage with a batch, and folds its answer. An instance that failed is dropped.
+    pub(super) async fn call(
+        &mut self,
+        position: usize,
+        stage: &Stage,
+        batch: &Batch,
+    ) -> Result<Folded, CallFailure> {
+        if self.running.len() <= position {
+            self.running.resize_with(position + 1, || None);
+        }
+        let labels = [self.route.as_str(), stage.name.as_str()];
+        let Some(place) = self.running.get_mut(position) else {
+            let text = "no instance".into();
+            return Err(CallFailure::Start(StageFailure { code: ErrorCode::Internal, text }));
+        };
+        let started = Instant::now();
+        // Whatever an instance is after a failure, no other batch meets it.
+        let mut running = match place.take() {
+            Some(running) if Arc::ptr_eq(&running.version, &stage.version) => running,
+            _ => {
+                let instance = stage.version.instantiate().await.map_err(CallFailure::Start)?;
+                Running { version: stage.version.clone(), instance }
+            }
+        };
+        let output = running.instance.process(batch).await;
+        let seconds = self.metrics.stage_seconds.with_label_values(&labels);
+        seconds.observe(started.elapsed().as_secs_f64());
+        let output = output.map_err(CallFailure::Process)?;
+        let folded = fold(batch, &output, stage.version.output_limits(), Limits::default());
+        let folded = folded.map_err(|error| {
+            CallFailure::Process(StageFailure { code: error.code(), text: error.to_string() })
+        })?;
+        *place = Some(running);
+        Ok(folded)
+    }
+}

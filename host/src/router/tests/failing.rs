@@ -1,0 +1,167 @@
+//! Stages whose plugin fails: who is to blame, who goes on, who waits.
+
+use std::collections::BTreeSet;
+
+use super::*;
+
+fn numbers(range: std::ops::Range<u32>) -> Vec<String> {
+    range.map(|number| number.to_string()).collect()
+}
+
+fn swap(router: &Router, version: &str, answer: Answer) {
+    let stages = HashMap::from([("r".to_owned(), Arc::from(vec![stage(version, answer)]))]);
+    router.stages().replace(stages);
+}
+
+async fn payloads_of(subscription: &mut Subscription, count: usize) -> Vec<String> {
+    let mut found = Vec::new();
+    while found.len() < count {
+        found.extend(payloads(&next(subscription).await.batch));
+    }
+    found
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_guilty_message_alone_is_a_dead_letter_and_the_others_keep_their_order() {
+    let router = router(vec![(route("r", 1, Some("out")), stage("1", trap_at_13))]);
+    let (mut out, mut dead) = (subscribe(&router, "out"), subscribe(&router, "$dead.r"));
+    assert_eq!(publish(&router, &batch("in.a", 0..1000)).await, COMMITTED);
+    let mut expected = numbers(0..1000);
+    expected.remove(13);
+    assert_eq!(payloads_of(&mut out, 999).await, expected);
+    let letters = next(&mut dead).await;
+    assert_eq!(payloads(&letters.batch), ["13"]);
+    assert_eq!(letters.envelope.stages[0].version, "1");
+    let letter = letters.batch.get(0).expect("one letter");
+    assert_eq!(letter.headers().get(dead_letter::REASON), Some(&b"PLUGIN_TRAP"[..]));
+    assert_eq!(letter.headers().get(dead_letter::TOPIC), Some(&b"in.a"[..]));
+    let attempts = letter.headers().get(dead_letter::ATTEMPTS).map(String::from_utf8_lossy);
+    let attempts: u32 = attempts.expect("they are told").parse().expect("a number");
+    assert!((2..=12).contains(&attempts), "{attempts}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_against_the_contract_is_a_failure_of_that_route_alone() {
+    let bad = (route("bad", 1, Some("out.bad")), stage("1", nonsense));
+    let good = (route("good", 1, Some("out.good")), stage("1", forward));
+    let router = router(vec![bad, good]);
+    let (mut out, mut dead) = (subscribe(&router, "out.*"), subscribe(&router, "$dead.bad"));
+    assert_eq!(publish(&router, &batch("in.a", 0..3)).await, COMMITTED);
+    assert_eq!(next(&mut out).await.batch.single_topic(), Some("out.good"));
+    let letters = next(&mut dead).await.batch;
+    assert_eq!(payloads(&letters), ["0", "1", "2"]);
+    let letter = letters.get(0).expect("three letters");
+    assert_eq!(letter.headers().get(dead_letter::REASON), Some(&b"PLUGIN_CONTRACT"[..]));
+}
+
+#[tokio::test(start_paused = true)]
+async fn while_the_breaker_is_open_messages_wait_and_a_fixed_version_drains_them_in_order() {
+    let router = router(vec![(route("r", 1, Some("out")), stage("1", trap))]);
+    let (mut out, mut dead) = (subscribe(&router, "out"), subscribe(&router, "$dead.r"));
+    let publisher = tokio::spawn({
+        let router = router.clone();
+        async move {
+            for start in 0..4 {
+                let outcome =
+                    publish(&router, &batch("in.a", start * 100..start * 100 + 100)).await;
+                assert_eq!(outcome, COMMITTED);
+            }
+        }
+    });
+    // What the route gave up on is seen although the batch that held it waits.
+    let mut lost = BTreeSet::new();
+    while lost.len() < 5 {
+        lost.extend(payloads(&next(&mut dead).await.batch));
+    }
+    let metrics = &router.0.fanout.metrics;
+    let is_open = || metrics.breaker_open.with_label_values(&["r", "s"]).get() == 1;
+    assert!(is_open(), "five in a row open it");
+    swap(&router, "2", forward);
+    let mut found = Vec::new();
+    while found.len() + lost.len() < 400 {
+        tokio::select! {
+            delivery = next(&mut out) => {
+                assert_eq!(delivery.envelope.stages[0].version, "2");
+                found.extend(payloads(&delivery.batch));
+            }
+            delivery = next(&mut dead) => lost.extend(payloads(&delivery.batch)),
+        }
+    }
+    publisher.await.expect("every publish was committed");
+    assert!(!is_open());
+    assert!(lost.len() < 10, "{lost:?}");
+    let expected: Vec<_> =
+        numbers(0..400).into_iter().filter(|each| !lost.contains(each)).collect();
+    assert_eq!(found, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_plugin_that_recovers_by_itself_is_tried_after_the_wait() {
+    use std::sync::atomic::AtomicU32;
+    static CALLS: AtomicU32 = AtomicU32::new(0);
+    fn fails_at_first(batch: &Batch) -> Result<StageOutput, StageFailure> {
+        let calls = CALLS.fetch_add(1, Ordering::Relaxed);
+        if calls < 30 { trap(batch) } else { forward(batch) }
+    }
+    let router = router(vec![(route("r", 1, Some("out")), stage("1", fails_at_first))]);
+    let (mut out, _dead) = (subscribe(&router, "out"), subscribe(&router, "$dead.r"));
+    let start = tokio::time::Instant::now();
+    assert_eq!(publish(&router, &batch("in.a", 0..100)).await, COMMITTED);
+    assert!(start.elapsed() >= Duration::from_secs(1), "it waited");
+    assert!(!payloads(&next(&mut out).await.batch).is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_route_beside_a_stage_that_fails_goes_on() {
+    let bad = (route("bad", 1, Some("out.bad")), stage("1", trap));
+    let mut other = route("good", 1, Some("out.good"));
+    other.source = Pattern::parse("other").expect("a pattern");
+    let router = router(vec![bad, (other, stage("1", forward))]);
+    let mut out = subscribe(&router, "out.good");
+    let waiting = tokio::spawn({
+        let router = router.clone();
+        async move { publish(&router, &batch("in.a", 0..100)).await }
+    });
+    for number in 0..10 {
+        assert_eq!(publish(&router, &batch("other", [number])).await, COMMITTED);
+    }
+    assert_eq!(payloads_of(&mut out, 10).await, numbers(0..10));
+    waiting.abort();
+}
+
+#[derive(Debug)]
+struct NeverStarts(StageRun);
+
+impl StageVersion for NeverStarts {
+    fn run(&self) -> &StageRun {
+        &self.0
+    }
+
+    fn output_limits(&self) -> OutputLimits {
+        OutputLimits { max_emitted_per_message: 4 }
+    }
+
+    fn instantiate(&self) -> BoxFuture<'_, Result<Box<dyn StageInstance>, StageFailure>> {
+        let failure = StageFailure { code: ErrorCode::PluginMemory, text: "no room".into() };
+        Box::pin(async { Err(failure) })
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_message_is_blamed_for_a_plugin_that_does_not_start() {
+    let mut broken = stage("1", forward);
+    broken.version = Arc::new(NeverStarts(broken.version.run().clone()));
+    let router = router(vec![(route("r", 1, Some("out")), broken)]);
+    let mut out = subscribe(&router, "out");
+    let publisher = tokio::spawn({
+        let router = router.clone();
+        async move { publish(&router, &batch("in.a", 0..100)).await }
+    });
+    let opened = || router.0.fanout.metrics.breaker_opened.with_label_values(&["r", "s"]).get();
+    while opened() < 3 {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    swap(&router, "2", forward);
+    assert_eq!(payloads_of(&mut out, 100).await, numbers(0..100));
+    assert_eq!(publisher.await.expect("it ends"), COMMITTED);
+}
