@@ -7,6 +7,7 @@ mod credit;
 mod dead_letter;
 mod isolation;
 mod lane;
+mod rollback;
 mod route;
 mod table;
 mod verdict;
@@ -16,6 +17,7 @@ pub use credit::{Credit, CreditExceeded};
 pub use dead_letter::{DeadLetterError, DeadLetters, Failure};
 pub use isolation::{AfterFailure, DEFAULT_FAILED_CALLS, Isolation};
 pub use lane::lane_of;
+pub use rollback::{Counts, RollbackPolicy};
 pub use route::{
     BatchPolicy, Destination, NameError, PluginName, RouteDefinition, RouteName, RouteSetError,
     StageDefinition, StageName, check_routes,

@@ -12,11 +12,15 @@ use std::{
 use prometheus::Registry;
 use serde::Serialize;
 use tokio::time::Instant;
+use waypost_core::PluginName;
 
 use crate::{
-    admin::{Admin, AdminError, AdminState, Lifecycle, Phase},
+    admin::{Admin, AdminError, AdminState, Lifecycle, Phase, Token, TokenError},
     config::Settings,
-    deploy::{DeployError, DeployMetrics, Deployer, WatchError, Watcher},
+    deploy::{
+        DeployError, DeployMetrics, Deployer, DeployerParts, Probation, StoreError, VersionStore,
+        WatchError, Watcher,
+    },
     net::{BindError, NetMetrics, Server},
     router::{Router, RouterMetrics, StageSet},
     wasm::{EngineError, Sandbox, SandboxMetrics},
@@ -24,6 +28,9 @@ use crate::{
 
 /// The file below the state folder that says where a running router listens.
 pub const ENDPOINTS_FILE: &str = "endpoints.json";
+
+/// The folder below the state folder that keeps the artefacts that ran.
+const VERSIONS_FOLDER: &str = "versions";
 
 /// The file below the state folder that a running router holds locked.
 const LOCK_FILE: &str = "lock";
@@ -58,12 +65,18 @@ pub enum StartError {
     /// Plugins are missing or of no use; everything that is wrong with any of them.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Plugins(Vec<DeployError>),
+    /// The versions that ran cannot be kept or found.
+    #[error(transparent)]
+    Versions(#[from] StoreError),
     /// The plugin folder cannot be watched.
     #[error(transparent)]
     Watch(#[from] WatchError),
     /// The endpoint does not stand.
     #[error(transparent)]
     Bind(#[from] BindError),
+    /// The token of the admin server cannot be had.
+    #[error(transparent)]
+    Token(#[from] TokenError),
     /// The admin server does not stand.
     #[error(transparent)]
     Admin(#[from] AdminError),
@@ -90,6 +103,7 @@ pub struct Waypost {
     server: Server,
     admin: Option<Admin>,
     watcher: Option<Watcher>,
+    probation: Probation,
     endpoints: Endpoints,
     endpoints_file: PathBuf,
     /// Keeps other routers away from the state folder; the system lets go of it with the process.
@@ -122,22 +136,25 @@ impl Waypost {
         let plugins = &settings.plugins;
         let sandbox = Arc::new(Sandbox::new(plugins.cache.as_deref(), sandbox_metrics)?);
         let stages = Arc::new(StageSet::default());
-        let deployer = Arc::new(Deployer::new(
+        let store = VersionStore::open(state.join(VERSIONS_FOLDER), plugins.keep_versions)?;
+        let parts = DeployerParts {
             sandbox,
-            &plugins.folder,
-            &settings.routes,
-            |plugin| plugins.limits_of(plugin),
-            stages.clone(),
-            router_metrics.clone(),
-            deploy_metrics,
-        ));
+            store,
+            stages: stages.clone(),
+            router_metrics: router_metrics.clone(),
+            metrics: deploy_metrics,
+        };
+        let limits = |plugin: &PluginName| plugins.limits_of(plugin);
+        let deployer = Deployer::new(parts, &plugins.folder, &settings.routes, limits);
+        let deployer = Arc::new(deployer);
 
         // The admin server comes first, so that `/readyz` says "starting" while plugins compile.
         let lifecycle = Arc::new(Lifecycle::default());
         let admin = match &settings.admin {
             Some(admin) => {
                 let (lifecycle, deployer) = (lifecycle.clone(), deployer.clone());
-                let state = AdminState { registry: registry.clone(), lifecycle, deployer };
+                let token = Token::of(state)?;
+                let state = AdminState { registry: registry.clone(), lifecycle, deployer, token };
                 Some(Admin::start(admin.address, state).await?)
             }
             None => None,
@@ -145,6 +162,7 @@ impl Waypost {
 
         // No address is bound before every plugin runs: a client never meets a route without its stages.
         deployer.load().await.map_err(StartError::Plugins)?;
+        let probation = Probation::start(deployer.clone(), plugins.rollback);
         let watcher = match plugins.watch && !settings.routes.is_empty() {
             true => Some(Watcher::start(&plugins.folder, deployer)?),
             false => None,
@@ -166,6 +184,7 @@ impl Waypost {
             server,
             admin,
             watcher,
+            probation,
             endpoints,
             endpoints_file,
             _lock: lock,
@@ -184,7 +203,7 @@ impl Waypost {
         let end = Instant::now() + deadline;
         self.lifecycle.enter(Phase::Draining);
         // A deploy would only be in the way now.
-        drop(self.watcher);
+        drop((self.watcher, self.probation));
         self.server.go_away(deadline);
         let drained = tokio::time::timeout_at(end, self.router.drain()).await.is_ok();
         let gone = self.server.close(end.saturating_duration_since(Instant::now())).await;

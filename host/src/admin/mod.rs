@@ -1,12 +1,15 @@
 //! The admin server: metrics, health and a JSON interface for operators, over plain HTTP.
 //!
-//! It only tells; nothing is changed through it. It listens on loopback unless the configuration says
+//! What changes something asks for the token of the state folder. It listens on loopback unless the configuration says
 //! otherwise in so many words.
 
 mod lifecycle;
+mod plugins;
 mod server;
 #[cfg(test)]
 mod tests;
+mod token;
 
 pub use lifecycle::{Lifecycle, Phase};
 pub use server::{Admin, AdminError, AdminState};
+pub use token::{TOKEN_FILE, Token, TokenError};

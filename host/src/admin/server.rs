@@ -4,10 +4,10 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
-    extract::State,
+    extract::{DefaultBodyLimit, State},
     http::{StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
 };
 use hyper::server::conn::http1;
 use hyper_util::{
@@ -22,7 +22,7 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
-use super::{Lifecycle, Phase};
+use super::{Lifecycle, Phase, Token, plugins};
 use crate::deploy::Deployer;
 
 /// Connections at one time.
@@ -30,7 +30,9 @@ const MAX_CONNECTIONS: usize = 64;
 /// How long a client has for the head of its request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a connection may stand, from its first byte to the last of the answer.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(30);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(120);
+/// The largest artefact that can be handed in; the limit of the plugin may be lower.
+const MAX_BODY_BYTES: usize = 64 << 20;
 /// How long the system has to come by a file descriptor before it is asked again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -41,8 +43,10 @@ pub struct AdminState {
     pub registry: Registry,
     /// What `/readyz` tells.
     pub lifecycle: Arc<Lifecycle>,
-    /// What `/api/v1/plugins` tells.
+    /// What `/api/v1/plugins` tells and changes.
     pub deployer: Arc<Deployer>,
+    /// What a change asks for.
+    pub token: Token,
 }
 
 /// The admin server cannot stand.
@@ -80,8 +84,12 @@ impl Admin {
             .route("/healthz", get(healthz))
             .route("/readyz", get(readyz))
             .route("/version", get(version))
-            .route("/api/v1/plugins", get(plugins))
+            .route("/api/v1/plugins", get(plugins::list))
+            .route("/api/v1/plugins/{plugin}/versions", post(plugins::deploy))
+            .route("/api/v1/plugins/{plugin}/rollback", post(plugins::rollback))
+            .route("/api/v1/stages/{route}/{stage}/versions", post(plugins::deploy_stage))
             .fallback(unknown)
+            .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
             .with_state(state);
         let task = tokio::spawn(serve(listener, app));
         Ok(Self { address: bound, task })
@@ -166,11 +174,16 @@ async fn version() -> Json<Value> {
     }))
 }
 
-async fn plugins(State(state): State<AdminState>) -> Json<Value> {
-    Json(json!({ "plugins": state.deployer.status() }))
-}
-
 async fn unknown() -> (StatusCode, Json<Value>) {
-    let paths = ["/metrics", "/healthz", "/readyz", "/version", "/api/v1/plugins"];
+    let paths = [
+        "/metrics",
+        "/healthz",
+        "/readyz",
+        "/version",
+        "/api/v1/plugins",
+        "/api/v1/plugins/{plugin}/versions",
+        "/api/v1/plugins/{plugin}/rollback",
+        "/api/v1/stages/{route}/{stage}/versions",
+    ];
     (StatusCode::NOT_FOUND, Json(json!({ "error": "there is nothing here", "paths": paths })))
 }

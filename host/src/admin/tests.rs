@@ -10,7 +10,7 @@ use tokio::{
 
 use super::*;
 use crate::{
-    deploy::{DeployMetrics, Deployer},
+    deploy::{DeployMetrics, Deployer, DeployerParts, VersionStore},
     net::NetMetrics,
     router::{RouterMetrics, StageSet},
     wasm::{Sandbox, SandboxLimits, SandboxMetrics},
@@ -19,6 +19,7 @@ use crate::{
 struct Stand {
     admin: Admin,
     lifecycle: Arc<Lifecycle>,
+    folder: tempfile::TempDir,
 }
 
 async fn stand() -> Stand {
@@ -26,26 +27,31 @@ async fn stand() -> Stand {
     let sandbox_metrics = Arc::new(SandboxMetrics::register(&registry).expect("a new registry"));
     let router_metrics = Arc::new(RouterMetrics::register(&registry).expect("a new registry"));
     NetMetrics::register(&registry).expect("a new registry");
-    let deployer = Deployer::new(
-        Arc::new(Sandbox::new(None, sandbox_metrics).expect("the engine starts")),
-        Path::new("plugins"),
-        &[],
-        |_| SandboxLimits::default(),
-        Arc::new(StageSet::default()),
+    let folder = tempfile::tempdir().expect("a folder");
+    let parts = DeployerParts {
+        sandbox: Arc::new(Sandbox::new(None, sandbox_metrics).expect("the engine starts")),
+        store: VersionStore::open(folder.path().join("versions"), 10).expect("it is made"),
+        stages: Arc::new(StageSet::default()),
         router_metrics,
-        DeployMetrics::register(&registry).expect("a new registry"),
-    );
+        metrics: DeployMetrics::register(&registry).expect("a new registry"),
+    };
+    let deployer = Deployer::new(parts, Path::new("plugins"), &[], |_| SandboxLimits::default());
+    let token = Token::of(folder.path()).expect("it is made");
     let lifecycle = Arc::new(Lifecycle::default());
-    let state = AdminState { registry, lifecycle: lifecycle.clone(), deployer: Arc::new(deployer) };
+    let deployer = Arc::new(deployer);
+    let state = AdminState { registry, lifecycle: lifecycle.clone(), deployer, token };
     let admin = Admin::start((Ipv4Addr::LOCALHOST, 0).into(), state).await.expect("a free port");
-    Stand { admin, lifecycle }
+    Stand { admin, lifecycle, folder }
 }
 
 impl Stand {
-    /// Status and body of an answer.
     async fn get(&self, path: &str) -> (u16, String) {
+        self.ask(&format!("GET {path} HTTP/1.0\r\n\r\n")).await
+    }
+
+    /// Status and body of an answer.
+    async fn ask(&self, request: &str) -> (u16, String) {
         let mut stream = TcpStream::connect(self.admin.address()).await.expect("it listens");
-        let request = format!("GET {path} HTTP/1.0\r\n\r\n");
         stream.write_all(request.as_bytes()).await.expect("it reads");
         let mut answer = String::new();
         stream.read_to_string(&mut answer).await.expect("it answers");
@@ -89,6 +95,27 @@ async fn the_interface_answers_in_json_and_names_its_paths() {
     assert_eq!((status, plugins.as_str()), (200, "{\"plugins\":[]}"));
     let (status, nothing) = stand.get("/nothing").await;
     assert!(status == 404 && nothing.contains("/api/v1/plugins"), "{nothing}");
+}
+
+#[tokio::test]
+async fn what_changes_something_asks_for_the_token() {
+    let stand = stand().await;
+    let token = std::fs::read_to_string(stand.folder.path().join(TOKEN_FILE)).expect("it is there");
+    let post = |path: &str, token: &str| {
+        format!(
+            "POST {path} HTTP/1.0\r\nAuthorization: Bearer {token}\r\nContent-Length: 1\r\n\r\nx"
+        )
+    };
+    for path in
+        ["/api/v1/plugins/p/versions", "/api/v1/plugins/p/rollback", "/api/v1/stages/r/s/versions"]
+    {
+        let (status, body) = stand.ask(&post(path, "guess")).await;
+        assert!(status == 401 && body.contains("admin.token"), "{status} {body}");
+    }
+    let (status, body) = stand.ask(&post("/api/v1/plugins/p/versions", token.trim())).await;
+    assert!(status == 404 && body.contains("no stage uses a plugin p"), "{status} {body}");
+    let (status, body) = stand.ask(&post("/api/v1/plugins/p/rollback", token.trim())).await;
+    assert!(status == 400 && body.contains("DIGEST"), "{status} {body}");
 }
 
 #[tokio::test]

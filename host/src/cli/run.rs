@@ -8,7 +8,7 @@ use tokio::{
 
 use super::{Failure, config::ConfigOptions, connection::init_log};
 use crate::{
-    config::{ConfigErrors, Loaded, Origins, Problem, Settings},
+    config::{ConfigErrors, Loaded, Origins, Place, Problem, Settings},
     deploy::DeployError,
     server::{StartError, Waypost},
 };
@@ -35,8 +35,14 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
 
 /// What kept the router from starting: the configuration, where it names what no plugin accepts.
 fn failure(error: StartError, origins: &Origins) -> Failure {
-    let StartError::Plugins(errors) = error else {
-        return error.into();
+    let errors = match error {
+        // What cannot be kept or found is no fault of the configuration.
+        StartError::Plugins(errors)
+            if !errors.iter().any(|error| matches!(error, DeployError::Store(_))) =>
+        {
+            errors
+        }
+        other => return other.into(),
     };
     let problem = |error: DeployError| {
         let place = match &error {
@@ -47,6 +53,10 @@ fn failure(error: StartError, origins: &Origins) -> Failure {
                 let name = file.file_stem().unwrap_or_default();
                 origins.of_plugin(&name.to_string_lossy())
             }
+            DeployError::UnknownPlugin { .. }
+            | DeployError::UnknownStage { .. }
+            | DeployError::NoVersion { .. }
+            | DeployError::Store(_) => Place::Default,
         };
         let text = error.to_string();
         let (message, hint) = text.rsplit_once("; ").unwrap_or((&text, "see what the plugin says"));

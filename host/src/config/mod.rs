@@ -185,6 +185,8 @@ fn settings(draft: Draft) -> Settings {
             folder: plugins.folder,
             watch: plugins.watch && is_any_used,
             cache,
+            keep_versions: plugins.keep_versions,
+            rollback: plugins.rollback,
             limits: plugins.limits,
             overrides: plugins.overrides.into_iter().collect(),
         },

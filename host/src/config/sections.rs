@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use waypost_core::PluginName;
+use waypost_core::{PluginName, RollbackPolicy};
 use waypost_protocol::{
     Limits, MAX_BATCH_MESSAGES, MAX_FRAME_BYTES, MAX_HEADERS, MAX_MESSAGE_BYTES,
 };
@@ -25,6 +25,8 @@ use crate::{
 
 /// A day: longer than any wait that is not a mistake.
 const LONGEST_MS: u64 = 86_400_000;
+/// A day, too.
+const LONGEST_ROLLBACK_MS: u32 = 86_400_000;
 /// The largest bound of bytes held at one place; it fits the 32 bits that semaphores count in.
 const MOST_BYTES: usize = 1 << 30;
 /// A delivery frame keeps 64 KiB for its control part, so that less than this carries nothing.
@@ -84,6 +86,8 @@ pub(super) struct PluginsSection {
     pub(super) folder: PathBuf,
     pub(super) watch: bool,
     pub(super) compile_cache: bool,
+    pub(super) keep_versions: usize,
+    pub(super) rollback: RollbackPolicy,
     pub(super) limits: SandboxLimits,
     pub(super) overrides: Vec<(PluginName, SandboxLimits)>,
 }
@@ -200,6 +204,8 @@ fn plugins(section: &mut Section<'_, '_>) -> PluginsSection {
     let folder = section.path("folder", "plugins");
     let watch = section.boolean("watch", true);
     let compile_cache = section.boolean("compile_cache", true);
+    let keep_versions = section.integer("keep_versions", 10, 1..=1000);
+    let rollback = section.section("rollback", rollback);
     let limits = section.section("limits", |section| sandbox(section, SandboxLimits::default()));
     let overrides = section.named("override", |section, name| {
         let read = sandbox(section, limits);
@@ -213,7 +219,17 @@ fn plugins(section: &mut Section<'_, '_>) -> PluginsSection {
         }
     });
     let overrides = overrides.into_iter().flatten().collect();
-    PluginsSection { folder, watch, compile_cache, limits, overrides }
+    PluginsSection { folder, watch, compile_cache, keep_versions, rollback, limits, overrides }
+}
+
+fn rollback(section: &mut Section<'_, '_>) -> RollbackPolicy {
+    let default = RollbackPolicy::default();
+    RollbackPolicy {
+        enabled: section.boolean("enabled", default.enabled),
+        window_ms: section.integer("window_ms", default.window_ms, 1..=LONGEST_ROLLBACK_MS),
+        min_failures: section.integer("min_failures", default.min_failures, 1..=1_000_000),
+        failure_percent: section.integer("failure_percent", default.failure_percent, 1..=100),
+    }
 }
 
 fn sandbox(section: &mut Section<'_, '_>, default: SandboxLimits) -> SandboxLimits {

@@ -2,7 +2,7 @@
 
 use std::{collections::HashMap, net::SocketAddr, path::PathBuf, time::Duration};
 
-use waypost_core::{PluginName, RouteDefinition};
+use waypost_core::{PluginName, RollbackPolicy, RouteDefinition};
 
 use crate::{net::NetSettings, router::RouterSettings, wasm::SandboxLimits};
 
@@ -45,6 +45,10 @@ pub struct PluginSettings {
     pub watch: bool,
     /// Where compiled plugins are kept between runs, if at all; absolute.
     pub cache: Option<PathBuf>,
+    /// How many versions of a plugin are kept, to go back to.
+    pub keep_versions: usize,
+    /// When a new version is rolled back by itself.
+    pub rollback: RollbackPolicy,
     /// What a plugin may take unless something else is said of it.
     pub limits: SandboxLimits,
     /// What single plugins may take instead; complete, not only what differs.

@@ -1,87 +1,41 @@
-//! Brings artefacts from the plugin folder into the stages that use them.
+//! Brings artefacts into the stages that use them: from the plugin folder, from an operator's hands, or
+//! from among those that ran before.
 
 use std::{
     collections::BTreeMap,
-    fs, io,
-    path::{Path, PathBuf},
+    path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use tokio::runtime::Handle;
-use waypost_core::{PluginName, RouteDefinition, RouteName, StageDefinition, StageName};
+use tokio::{
+    runtime::Handle,
+    sync::Notify,
+    time::{Duration, Instant},
+};
+use waypost_core::{Counts, PluginName, RouteDefinition, RouteName, StageDefinition, StageName};
 
-use super::{DeployMetrics, PluginStatus, Refusal, StageStatus};
+use super::{
+    DeployError, DeployMetrics, History, KeptVersion, PluginStatus, Refusal, StageStatus,
+    VersionStore, Via,
+    prepare::{Plugin, Prepared, Refused, Source, prepare, read},
+    probation::Trial,
+    store::Histories,
+};
 use crate::{
-    router::{
-        RouterMetrics, StageSet,
-        stage::{Stage, StageVersion},
-    },
+    router::{RouterMetrics, StageSet, stage::Stage},
     time::now_ms,
-    wasm::{Digest, Manifest, PluginError, Sandbox, SandboxLimits},
+    wasm::{Digest, Manifest, Sandbox, SandboxLimits},
 };
 
 /// How often an artefact is tried that was refused for a reason that may pass.
 const PASSING_ATTEMPTS: u32 = 3;
-
-/// Why an artefact was refused. What ran before goes on.
-#[derive(Debug, thiserror::Error)]
-pub enum DeployError {
-    /// The file cannot be read.
-    #[error("{file}: {source}; build the plugin and put it there", file = file.display())]
-    File {
-        /// Which file.
-        file: PathBuf,
-        /// What the system said.
-        source: io::Error,
-    },
-    /// The artefact is of no use to any stage.
-    #[error("{file}: {source}", file = file.display())]
-    Artefact {
-        /// Which file.
-        file: PathBuf,
-        /// What is wrong with it.
-        source: PluginError,
-    },
-    /// A stage does not accept it.
-    #[error("{file} in stage {route}/{stage}: {source}", file = file.display())]
-    Stage {
-        /// Which file.
-        file: PathBuf,
-        /// The stage's route.
-        route: RouteName,
-        /// The stage.
-        stage: String,
-        /// What is wrong.
-        source: PluginError,
-    },
-    /// The thread that prepares artefacts went down.
-    #[error("{file}: preparing it failed on the router's own account: {reason}", file = file.display())]
-    Internal {
-        /// Which file.
-        file: PathBuf,
-        /// What happened.
-        reason: String,
-    },
-}
-
-impl DeployError {
-    /// Whether the same artefact may be accepted at another time.
-    #[must_use]
-    pub fn is_passing(&self) -> bool {
-        match self {
-            Self::Artefact { source, .. } | Self::Stage { source, .. } => source.is_passing(),
-            Self::Internal { .. } => true,
-            Self::File { .. } => false,
-        }
-    }
-}
 
 /// How a deploy ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Deployed {
     /// The artefact runs in every stage that uses it.
     Swapped(Digest),
-    /// The file holds what runs already, or what was refused for good.
+    /// It runs already, or was refused for good.
     Unchanged,
 }
 
@@ -89,29 +43,29 @@ pub enum Deployed {
 #[derive(Debug)]
 pub struct Deployer {
     sandbox: Arc<Sandbox>,
-    plugins: BTreeMap<PluginName, Plugin>,
+    store: VersionStore,
+    pub(super) plugins: BTreeMap<PluginName, Plugin>,
     /// Each route's stages in the order of its definition.
     order: BTreeMap<RouteName, Vec<StageName>>,
     stages: Arc<StageSet>,
-    router_metrics: Arc<RouterMetrics>,
-    metrics: DeployMetrics,
+    pub(super) router_metrics: Arc<RouterMetrics>,
+    pub(super) metrics: DeployMetrics,
     state: Mutex<BTreeMap<PluginName, State>>,
     /// One deploy at a time, so that two never swap against each other.
     deploying: tokio::sync::Mutex<()>,
-}
-
-/// A plugin that the configuration names.
-#[derive(Debug, Clone)]
-struct Plugin {
-    file: PathBuf,
-    limits: SandboxLimits,
-    stages: Vec<(RouteName, StageDefinition)>,
+    /// Tells whoever watches new versions of each swap.
+    pub(super) swapped: Notify,
 }
 
 /// What is known of a plugin's artefacts.
 #[derive(Debug, Default)]
 struct State {
-    active: Option<Active>,
+    history: History,
+    manifest: Option<Manifest>,
+    /// The versions that ran before, so that a rollback to them takes no time.
+    before: Option<Prepared>,
+    running: Option<Prepared>,
+    trial: Option<Trial>,
     deploys: u64,
     refused: Option<RefusedArtefact>,
 }
@@ -126,37 +80,29 @@ struct RefusedArtefact {
     attempts_left: u32,
 }
 
+/// What a deployer is made with beside the parts that it works on.
 #[derive(Debug)]
-struct Active {
-    digest: Digest,
-    manifest: Manifest,
-    since_ms: u64,
-}
-
-/// An artefact that no stage runs; the digest goes with it, if the file could be read.
-struct Refused {
-    digest: Option<Digest>,
-    error: DeployError,
-}
-
-/// The versions that an artefact makes: one for each stage that uses it.
-struct Prepared {
-    digest: Digest,
-    manifest: Manifest,
-    versions: Vec<(RouteName, Stage)>,
+pub struct DeployerParts {
+    /// Compiles and tries artefacts.
+    pub sandbox: Arc<Sandbox>,
+    /// Keeps them.
+    pub store: VersionStore,
+    /// Where their versions run.
+    pub stages: Arc<StageSet>,
+    /// What the router counts of stages.
+    pub router_metrics: Arc<RouterMetrics>,
+    /// What deploys count.
+    pub metrics: DeployMetrics,
 }
 
 impl Deployer {
     /// A deployer for the plugins that these routes use. Nothing is loaded yet.
     #[must_use]
     pub fn new(
-        sandbox: Arc<Sandbox>,
+        parts: DeployerParts,
         folder: &Path,
         routes: &[RouteDefinition],
         limits: impl Fn(&PluginName) -> SandboxLimits,
-        stages: Arc<StageSet>,
-        router_metrics: Arc<RouterMetrics>,
-        metrics: DeployMetrics,
     ) -> Self {
         let mut plugins: BTreeMap<PluginName, Plugin> = BTreeMap::new();
         let mut order = BTreeMap::new();
@@ -172,40 +118,81 @@ impl Deployer {
                 plugin.stages.push((route.name.clone(), stage.clone()));
             }
         }
-        let (state, deploying) = (Mutex::default(), tokio::sync::Mutex::default());
-        Self { sandbox, plugins, order, stages, router_metrics, metrics, state, deploying }
+        let DeployerParts { sandbox, store, stages, router_metrics, metrics } = parts;
+        Self {
+            sandbox,
+            store,
+            plugins,
+            order,
+            stages,
+            router_metrics,
+            metrics,
+            state: Mutex::default(),
+            deploying: tokio::sync::Mutex::default(),
+            swapped: Notify::new(),
+        }
     }
 
-    /// Loads every plugin for the first time, all at once.
+    /// Loads every plugin for the first time, all at once: the version that ran last, unless its file has
+    /// changed since.
     ///
     /// # Errors
     ///
     /// Everything that is wrong with any of them; then none runs.
     pub async fn load(&self) -> Result<(), Vec<DeployError>> {
         let _turn = self.deploying.lock().await;
-        let preparing = self.plugins.values().map(|plugin| self.prepare(plugin));
+        let recorded = self.store.load().map_err(|error| vec![error.into()])?;
+        let preparing =
+            self.plugins.iter().map(|(name, plugin)| self.first(plugin, recorded.get(name)));
         let prepared = futures_util::future::join_all(preparing).await;
+        for (name, history) in recorded {
+            self.state().entry(name).or_default().history = history;
+        }
         let (mut ready, mut errors) = (Vec::new(), Vec::new());
         for (name, prepared) in self.plugins.keys().zip(prepared) {
             match prepared {
-                Ok(prepared) => ready.push((name, prepared)),
+                Ok((prepared, via)) => ready.push((name, prepared, via)),
                 Err(refused) => errors.push(refused.error),
             }
         }
-        if !errors.is_empty() {
-            return Err(errors);
+        for (name, prepared, via) in ready {
+            if !errors.is_empty() {
+                break;
+            }
+            errors.extend(self.accept(name, prepared, via).err());
         }
-        for (name, prepared) in ready {
-            self.accept(name, prepared);
+        if errors.is_empty() { Ok(()) } else { Err(errors) }
+    }
+
+    /// The version that a plugin starts with, and how it came to run where that is news.
+    async fn first(
+        &self,
+        plugin: &Plugin,
+        recorded: Option<&History>,
+    ) -> Result<(Prepared, Option<Via>), Box<Refused>> {
+        let Some(active) = recorded.and_then(|history| history.active) else {
+            return Ok((self.prepare(plugin, Source::Folder).await?, Some(Via::Folder)));
+        };
+        let file = self.digest_of(plugin).await;
+        let observed = recorded.and_then(|history| history.observed);
+        if file.is_some() && file != Some(active) && file != observed {
+            match self.prepare(plugin, Source::Folder).await {
+                Ok(prepared) => return Ok((prepared, Some(Via::Folder))),
+                Err(refused) => {
+                    let error = &refused.error;
+                    tracing::error!(%error, "an artefact was refused; what ran last runs again");
+                }
+            }
         }
-        Ok(())
+        let source = if file == Some(active) { Source::Folder } else { Source::Kept(active) };
+        Ok((self.prepare(plugin, source).await?, None))
     }
 
     /// Looks at every file, and deploys those that hold something new. Outcomes are logged, counted and
     /// kept for [`status`](Self::status).
     pub async fn rescan(&self) {
         for name in self.plugins.keys() {
-            match self.deploy(name).await {
+            match self.look(name).await {
                 Ok(Deployed::Unchanged) => {}
                 Ok(Deployed::Swapped(digest)) => {
                     tracing::info!(plugin = %name, %digest, "a new version runs");
@@ -217,7 +204,7 @@ impl Deployer {
         }
     }
 
-    async fn deploy(&self, name: &PluginName) -> Result<Deployed, DeployError> {
+    async fn look(&self, name: &PluginName) -> Result<Deployed, DeployError> {
         let _turn = self.deploying.lock().await;
         let Some(plugin) = self.plugins.get(name) else {
             return Ok(Deployed::Unchanged);
@@ -226,17 +213,122 @@ impl Deployer {
         if !self.is_news(name, digest) {
             return Ok(Deployed::Unchanged);
         }
-        match self.prepare(plugin).await {
-            Ok(prepared) => {
-                let digest = prepared.digest;
-                self.accept(name, prepared);
-                Ok(Deployed::Swapped(digest))
-            }
-            Err(refused) => {
-                self.refuse(name, refused.digest.or(digest), &refused.error);
-                Err(refused.error)
-            }
+        self.bring(name, plugin, Source::Folder, digest).await
+    }
+
+    /// Deploys an artefact that an operator hands in.
+    ///
+    /// # Errors
+    ///
+    /// It is refused; what ran goes on.
+    pub async fn deploy(&self, name: &str, bytes: Vec<u8>) -> Result<Deployed, DeployError> {
+        let (name, plugin) = self.known(name)?;
+        let _turn = self.deploying.lock().await;
+        let digest = Digest::of(&bytes);
+        if self.active(name) == Some(digest) {
+            return Ok(Deployed::Unchanged);
         }
+        let deployed = self.bring(name, plugin, Source::Given(bytes.into()), Some(digest)).await?;
+        tracing::info!(plugin = %name, %digest, "a new version runs, handed in by an operator");
+        Ok(deployed)
+    }
+
+    /// Goes back to the version before the one that runs, or to the kept one whose digest begins with `to`.
+    /// Gives the digest that runs now.
+    ///
+    /// # Errors
+    ///
+    /// There is none, or it no longer works; what ran goes on.
+    pub async fn rollback(&self, name: &str, to: Option<&str>) -> Result<Digest, DeployError> {
+        let (name, _) = self.known(name)?;
+        let digest = self.go_back(name, to, Via::Rollback, "by an operator").await?;
+        tracing::warn!(plugin = %name, %digest, "an operator rolled a version back");
+        Ok(digest)
+    }
+
+    /// Goes back, for this reason.
+    pub(super) async fn go_back(
+        &self,
+        name: &PluginName,
+        to: Option<&str>,
+        via: Via,
+        reason: &str,
+    ) -> Result<Digest, DeployError> {
+        let _turn = self.deploying.lock().await;
+        let (_, plugin) = self.known(name.as_str())?;
+        let no_version = |source| DeployError::NoVersion { plugin: name.clone(), source };
+        let (target, before) = {
+            let states = self.state();
+            let state = states.get(name);
+            let history = state.map(|state| state.history.clone()).unwrap_or_default();
+            let before = state.and_then(|state| state.before.clone());
+            (history.target(to).map_err(no_version)?, before)
+        };
+        let prepared = match before.filter(|before| before.digest == target) {
+            Some(before) => before,
+            None => {
+                let prepared = self.prepare(plugin, Source::Kept(target)).await;
+                prepared.map_err(|refused| refused.error)?
+            }
+        };
+        if let Some(state) = self.state().get_mut(name) {
+            state.history.mark_rolled_back(reason);
+        }
+        self.accept(name, prepared, Some(via))?;
+        self.metrics.deploys.with_label_values(&[name.as_str(), "rolled_back"]).inc();
+        Ok(target)
+    }
+
+    fn known(&self, name: &str) -> Result<(&PluginName, &Plugin), DeployError> {
+        let found = self.plugins.iter().find(|(known, _)| known.as_str() == name);
+        found.ok_or_else(|| DeployError::UnknownPlugin {
+            plugin: name.to_owned(),
+            known: self.plugins.keys().map(ToString::to_string).collect(),
+        })
+    }
+
+    /// The name of the plugin in a stage.
+    ///
+    /// # Errors
+    ///
+    /// No route has such a stage.
+    pub fn plugin_of(&self, route: &str, stage: &str) -> Result<String, DeployError> {
+        let runs = |(known, definition): &(RouteName, StageDefinition)| {
+            known.as_str() == route && definition.name.as_str() == stage
+        };
+        let found = self.plugins.iter().find(|(_, plugin)| plugin.stages.iter().any(runs));
+        found.map(|(name, _)| name.to_string()).ok_or_else(|| {
+            let all = self.plugins.values().flat_map(|plugin| &plugin.stages);
+            DeployError::UnknownStage {
+                stage: format!("{route}/{stage}"),
+                known: all.map(|(route, stage)| format!("{route}/{}", stage.name)).collect(),
+            }
+        })
+    }
+
+    /// Prepares an artefact and swaps it in, or keeps why not.
+    async fn bring(
+        &self,
+        name: &PluginName,
+        plugin: &Plugin,
+        source: Source,
+        digest: Option<Digest>,
+    ) -> Result<Deployed, DeployError> {
+        let via = if matches!(source, Source::Folder) { Via::Folder } else { Via::Deploy };
+        let prepared = self.prepare(plugin, source).await;
+        let accepted = match prepared {
+            Ok(prepared) => {
+                let new = prepared.digest;
+                self.accept(name, prepared, Some(via))
+                    .map(|()| new)
+                    .map_err(|error| (Some(new), error))
+            }
+            Err(refused) => Err((refused.digest.or(digest), refused.error)),
+        };
+        accepted.map(Deployed::Swapped).map_err(|(digest, error)| {
+            self.refuse(name, digest, via, &error);
+            error
+        })
     }
 
     /// The digest of the file as it is; `None` when it cannot be read.
@@ -247,29 +339,61 @@ impl Deployer {
         tokio::task::spawn_blocking(read).await.ok().flatten()
     }
 
-    /// Whether a file's bytes are to be tried. When they are those that run, an earlier refusal is over.
+    /// Whether a file's bytes are to be tried: they are not those that run, nor those that the folder held
+    /// when it was looked at last. When they are those that run, an earlier refusal is over.
     fn is_news(&self, name: &PluginName, digest: Option<Digest>) -> bool {
         let mut states = self.state();
         let Some(known) = states.get_mut(name) else {
             return true;
         };
-        if digest.is_some() && known.active.as_ref().map(|active| active.digest) == digest {
+        if digest.is_some() && known.history.active == digest {
             known.refused = None;
+            known.history.observed = digest;
             return false;
         }
         match &known.refused {
             Some(refused) if refused.digest == digest => refused.attempts_left > 0,
-            _ => true,
+            _ => digest.is_none() || known.history.observed != digest,
         }
     }
 
+    /// The new versions that were swapped in within this time.
+    pub(super) fn trials(&self, window: Duration) -> Vec<(PluginName, Trial)> {
+        let states = self.state();
+        let trials = states.iter().filter_map(|(name, state)| Some((name.clone(), state.trial?)));
+        trials.filter(|(_, trial)| trial.is_new && trial.since.elapsed() < window).collect()
+    }
+
+    /// The version that a plugin runs is not on trial any more.
+    pub(super) fn end_trial(&self, name: &PluginName) {
+        if let Some(trial) = self.state().get_mut(name).and_then(|state| state.trial.as_mut()) {
+            trial.is_new = false;
+        }
+    }
+
+    /// The messages that came to a plugin in all its stages since the router started.
+    pub(super) fn counts_of(&self, name: &PluginName) -> Counts {
+        let stages = self.plugins.get(name).map_or(&[][..], |plugin| &plugin.stages);
+        stages.iter().fold(Counts::default(), |sum, (route, stage)| {
+            let counts = self.router_metrics.counts_of([route.as_str(), stage.name.as_str()]);
+            Counts {
+                verdicts: sum.verdicts.saturating_add(counts.verdicts),
+                failures: sum.failures.saturating_add(counts.failures),
+            }
+        })
+    }
+
+    fn active(&self, name: &PluginName) -> Option<Digest> {
+        self.state().get(name).and_then(|state| state.history.active)
+    }
+
     /// Makes an artefact's versions on a thread of its own.
-    async fn prepare(&self, plugin: &Plugin) -> Result<Prepared, Box<Refused>> {
-        let (sandbox, plugin) = (self.sandbox.clone(), plugin.clone());
-        let file = plugin.file.clone();
+    async fn prepare(&self, plugin: &Plugin, source: Source) -> Result<Prepared, Box<Refused>> {
+        let (sandbox, plugin, store) = (self.sandbox.clone(), plugin.clone(), self.store.clone());
+        let file = source.name(&plugin);
         let runtime = Handle::current();
         let timer = self.metrics.prepare_seconds.start_timer();
-        let prepare = move || runtime.block_on(prepare(&sandbox, &plugin));
+        let prepare = move || runtime.block_on(prepare(&sandbox, &plugin, source, &store));
         let prepared = tokio::task::spawn_blocking(prepare).await.unwrap_or_else(|error| {
             let error = DeployError::Internal { file, reason: error.to_string() };
             Err(Box::new(Refused { digest: None, error }))
@@ -278,31 +402,80 @@ impl Deployer {
         prepared
     }
 
-    /// Swaps the stages, all in one step.
-    fn accept(&self, name: &PluginName, prepared: Prepared) {
-        let Prepared { digest, manifest, versions } = prepared;
-        let is_first = self.state().get(name).is_none_or(|state| state.active.is_none());
+    /// Keeps the artefact, records that it runs, and swaps the stages, all in one step. `via` is none for
+    /// what ran before the router was started.
+    fn accept(
+        &self,
+        name: &PluginName,
+        prepared: Prepared,
+        via: Option<Via>,
+    ) -> Result<(), DeployError> {
+        let digest = prepared.digest;
+        self.store.put(digest, &prepared.bytes)?;
+        let is_first = self.record(name, &prepared, via)?;
         let mut routes = (*self.stages.all()).clone();
-        for (route, stage) in versions {
+        for (route, stage) in &prepared.versions {
             if !is_first {
                 let swaps = &self.router_metrics.swaps;
                 swaps.with_label_values(&[route.as_str(), stage.name.as_str()]).inc();
             }
             let mut stages = routes.remove(route.as_str()).unwrap_or_default().to_vec();
             match stages.iter_mut().find(|known| known.name == stage.name) {
-                Some(known) => *known = stage,
-                None => stages.push(stage),
+                Some(known) => *known = stage.clone(),
+                None => stages.push(stage.clone()),
             }
-            self.sort(&route, &mut stages);
+            self.sort(route, &mut stages);
             routes.insert(route.as_str().to_owned(), stages.into());
         }
         self.stages.replace(routes);
         self.metrics.deploys.with_label_values(&[name.as_str(), "accepted"]).inc();
+        let at_swap = self.counts_of(name);
+        let is_return = matches!(via, Some(Via::Rollback | Via::AutomaticRollback));
         let mut states = self.state();
         let state = states.entry(name.clone()).or_default();
-        state.active = Some(Active { digest, manifest, since_ms: now_ms() });
+        state.trial = Some(Trial {
+            at_swap,
+            before: state.trial.map(|before| at_swap.since(before.at_swap)).unwrap_or_default(),
+            since: Instant::now(),
+            is_new: !is_first && !is_return,
+        });
+        state.manifest = Some(prepared.manifest.clone());
+        state.before = state.running.replace(prepared);
         state.deploys += 1;
         state.refused = None;
+        drop(states);
+        self.swapped.notify_one();
+        Ok(())
+    }
+
+    /// Writes down that a version runs. Gives whether none ran before.
+    fn record(
+        &self,
+        name: &PluginName,
+        prepared: &Prepared,
+        via: Option<Via>,
+    ) -> Result<bool, DeployError> {
+        let mut states = self.state();
+        let state = states.entry(name.clone()).or_default();
+        let is_first = state.running.is_none();
+        let mut next = state.history.clone();
+        if let Some(via) = via {
+            let version = prepared.manifest.version.clone();
+            let (digest, since_ms) = (prepared.digest, now_ms());
+            let kept = KeptVersion { digest, version, since_ms, via, rolled_back: None };
+            next = next.accepted(kept, self.store.keep);
+            if via == Via::Folder {
+                next.observed = Some(digest);
+            }
+        }
+        let others = states.iter().map(|(name, state)| (name.clone(), state.history.clone()));
+        let mut histories: Histories = others.collect();
+        histories.insert(name.clone(), next.clone());
+        self.store.save(&histories)?;
+        if let Some(state) = states.get_mut(name) {
+            state.history = next;
+        }
+        Ok(is_first)
     }
 
     /// Brings a route's stages into the order of its definition; they load in any order.
@@ -312,7 +485,7 @@ impl Deployer {
         }
     }
 
-    fn refuse(&self, name: &PluginName, digest: Option<Digest>, error: &DeployError) {
+    fn refuse(&self, name: &PluginName, digest: Option<Digest>, via: Via, error: &DeployError) {
         self.metrics.deploys.with_label_values(&[name.as_str(), "refused"]).inc();
         let refusal = Refusal {
             digest: digest.map(|digest| digest.to_string()),
@@ -322,10 +495,13 @@ impl Deployer {
         let mut states = self.state();
         let known = states.entry(name.clone()).or_default();
         let attempts_left = match &known.refused {
-            _ if !error.is_passing() => 0,
+            _ if !error.is_passing() || via != Via::Folder => 0,
             Some(last) if last.digest == digest => last.attempts_left.saturating_sub(1),
             _ => PASSING_ATTEMPTS - 1,
         };
+        if via == Via::Folder && digest.is_some() {
+            known.history.observed = digest;
+        }
         known.refused = Some(RefusedArtefact { digest, refusal, attempts_left });
     }
 
@@ -338,18 +514,20 @@ impl Deployer {
         };
         let status = |(name, plugin): (&PluginName, &Plugin)| {
             let state = states.get(name)?;
-            let active = state.active.as_ref()?;
+            let (manifest, digest) = (state.manifest.as_ref()?, state.history.active?);
+            let kept = state.history.versions.iter().find(|kept| kept.digest == digest);
             Some(PluginStatus {
                 name: name.as_str().to_owned(),
                 file: plugin.file.display().to_string(),
-                digest: active.digest.to_string(),
-                version: active.manifest.version.clone(),
-                role: active.manifest.role.to_owned(),
-                deterministic: active.manifest.deterministic,
-                imports: active.manifest.imports.clone(),
+                digest: digest.to_string(),
+                version: manifest.version.clone(),
+                role: manifest.role.to_owned(),
+                deterministic: manifest.deterministic,
+                imports: manifest.imports.clone(),
                 stages: plugin.stages.iter().map(stage).collect(),
-                since_ms: active.since_ms,
+                since_ms: kept.map_or(0, |kept| kept.since_ms),
                 deploys: state.deploys,
+                versions: state.history.versions.clone(),
                 refused: state.refused.as_ref().map(|refused| refused.refusal.clone()),
             })
         };
@@ -359,51 +537,4 @@ impl Deployer {
     fn state(&self) -> MutexGuard<'_, BTreeMap<PluginName, State>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-/// Compiles an artefact and makes a version for each stage that uses it.
-async fn prepare(sandbox: &Sandbox, plugin: &Plugin) -> Result<Prepared, Box<Refused>> {
-    let file = plugin.file.clone();
-    let bytes = read(&file, plugin.limits.artefact_bytes)
-        .map_err(|error| Box::new(Refused { digest: None, error }))?;
-    let digest = Digest::of(&bytes);
-    let failed = |error| Box::new(Refused { digest: Some(digest), error });
-    let artefact = sandbox
-        .compile(&bytes, plugin.limits)
-        .map_err(|source| failed(DeployError::Artefact { file: file.clone(), source }))?;
-    let mut versions = Vec::new();
-    let mut manifest = None;
-    for (route, stage) in &plugin.stages {
-        let version = sandbox.prepare(
-            &artefact,
-            &stage.plugin,
-            &stage.name,
-            &stage.configuration,
-            plugin.limits,
-        );
-        let version = version.await.map_err(|source| {
-            let (route, stage) = (route.clone(), stage.name.as_str().to_owned());
-            failed(DeployError::Stage { file: file.clone(), route, stage, source })
-        })?;
-        manifest.get_or_insert_with(|| version.manifest().clone());
-        let version: Arc<dyn StageVersion> = Arc::new(version);
-        versions.push((route.clone(), Stage { name: stage.name.clone(), version }));
-    }
-    let manifest = manifest.ok_or_else(|| {
-        let reason = "no stage uses it".to_owned();
-        failed(DeployError::Internal { file: file.clone(), reason })
-    })?;
-    Ok(Prepared { digest, manifest, versions })
-}
-
-/// The file's bytes. One that is too large is not read.
-fn read(file: &Path, limit: usize) -> Result<Vec<u8>, DeployError> {
-    let failed = |source| DeployError::File { file: file.to_owned(), source };
-    let length = fs::metadata(file).map_err(failed)?.len();
-    let bytes = usize::try_from(length).unwrap_or(usize::MAX);
-    if bytes > limit {
-        let source = PluginError::TooLarge { bytes, limit };
-        return Err(DeployError::Artefact { file: file.to_owned(), source });
-    }
-    fs::read(file).map_err(failed)
 }

@@ -2,16 +2,26 @@
 //!
 //! A new artefact is compiled, configured and tried on a thread of its own, away from the data path. Only
 //! when every stage that uses the file accepts it are the stages swapped, all at once, between batches. A
-//! refused artefact changes nothing and says why.
+//! refused artefact changes nothing and says why. Versions that ran are kept by digest, so that one can be gone
+//! back to at once; a new one that fails more than the one before it is rolled back by itself.
 
 mod deployer;
+mod error;
+mod history;
 mod metrics;
+mod prepare;
+mod probation;
 mod status;
+mod store;
 #[cfg(test)]
 mod tests;
 mod watch;
 
-pub use deployer::{DeployError, Deployed, Deployer};
+pub use deployer::{Deployed, Deployer, DeployerParts};
+pub use error::DeployError;
+pub use history::{History, KeptVersion, NoVersion, Via};
 pub use metrics::DeployMetrics;
+pub use probation::Probation;
 pub use status::{PluginStatus, Refusal, StageStatus};
+pub use store::{StoreError, VersionStore};
 pub use watch::{WatchError, Watcher};

@@ -3,6 +3,7 @@
 use serde::Serialize;
 use waypost_core::{RouteName, StageName};
 
+use super::KeptVersion;
 use crate::router::RouterMetrics;
 
 /// A plugin as it runs at this moment.
@@ -28,6 +29,8 @@ pub struct PluginStatus {
     pub since_ms: u64,
     /// How many artefacts were accepted since the router started.
     pub deploys: u64,
+    /// The versions that are kept, the oldest first: those that a rollback can go back to.
+    pub versions: Vec<KeptVersion>,
     /// The last artefact that was refused, unless one was accepted since.
     pub refused: Option<Refusal>,
 }

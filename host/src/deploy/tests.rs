@@ -4,8 +4,8 @@ use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use prometheus::Registry;
 use waypost_core::{
-    BatchPolicy, BreakerPolicy, Destination, PluginName, RouteDefinition, RouteName,
-    StageDefinition, StageName,
+    BatchPolicy, BreakerPolicy, Destination, PluginName, RollbackPolicy, RouteDefinition,
+    RouteName, StageDefinition, StageName,
 };
 use waypost_protocol::Pattern;
 
@@ -23,6 +23,7 @@ struct Stand {
     deployer: Arc<Deployer>,
     stages: Arc<StageSet>,
     metrics: DeployMetrics,
+    router_metrics: Arc<RouterMetrics>,
     folder: tempfile::TempDir,
 }
 
@@ -56,16 +57,17 @@ fn stand_in(path: &Path, stages: Vec<StageDefinition>, folder: tempfile::TempDir
         breaker: BreakerPolicy::default(),
     };
     let metrics = DeployMetrics::register(&registry).expect("a new registry");
-    let deployer = Deployer::new(
-        Arc::new(sandbox),
-        path,
-        &[route],
-        |_| SandboxLimits::default(),
-        set.clone(),
-        Arc::new(RouterMetrics::register(&registry).expect("a new registry")),
-        metrics.clone(),
-    );
-    Stand { deployer: Arc::new(deployer), stages: set, metrics, folder }
+    let store = VersionStore::open(folder.path().join("versions"), 10).expect("it is made");
+    let router_metrics = Arc::new(RouterMetrics::register(&registry).expect("a new registry"));
+    let parts = DeployerParts {
+        sandbox: Arc::new(sandbox),
+        store,
+        stages: set.clone(),
+        router_metrics: router_metrics.clone(),
+        metrics: metrics.clone(),
+    };
+    let deployer = Deployer::new(parts, path, &[route], |_| SandboxLimits::default());
+    Stand { deployer: Arc::new(deployer), stages: set, metrics, router_metrics, folder }
 }
 
 impl Stand {
@@ -215,4 +217,97 @@ async fn a_link_to_the_folder_may_be_turned_to_another() {
         }
     };
     tokio::time::timeout(Duration::from_secs(60), swapped).await.expect("it is deployed");
+}
+
+#[tokio::test]
+async fn a_rollback_is_kept_over_a_restart_although_the_folder_holds_the_other_version() {
+    let first_run = stand(vec![stage("only", "{}")]);
+    let first = first_run.put(&build(1));
+    first_run.deployer.load().await.expect("it is accepted");
+    first_run.put(&build(2));
+    first_run.deployer.rescan().await;
+    let gone_back = first_run.deployer.rollback("guest", None).await.expect("it ran before");
+    assert_eq!((gone_back, first_run.running()), (first, vec![first.0]));
+    first_run.deployer.rescan().await;
+    assert_eq!(first_run.running(), [first.0], "the file has not changed");
+
+    let path = first_run.folder.path().to_owned();
+    let second_run = stand_in(&path, vec![stage("only", "{}")], first_run.folder);
+    second_run.deployer.load().await.expect("the kept artefact runs");
+    assert_eq!(second_run.running(), [first.0]);
+    let third = second_run.put(&build(3));
+    let third_run = stand_in(&path, vec![stage("only", "{}")], second_run.folder);
+    third_run.deployer.load().await.expect("the new file runs");
+    assert_eq!(third_run.running(), [third.0]);
+    let versions = third_run.deployer.status()[0].versions.clone();
+    let ways: Vec<Via> = versions.iter().map(|version| version.via).collect();
+    assert_eq!(ways, [Via::Rollback, Via::Folder, Via::Folder]);
+}
+
+#[tokio::test]
+async fn a_file_that_turned_bad_while_the_router_was_down_does_not_keep_it_down() {
+    let first_run = stand(vec![stage("only", "{}")]);
+    let first = first_run.put(&build(1));
+    first_run.deployer.load().await.expect("it is accepted");
+    first_run.put(b"half a file");
+    let path = first_run.folder.path().to_owned();
+    let second_run = stand_in(&path, vec![stage("only", "{}")], first_run.folder);
+    second_run.deployer.load().await.expect("the kept artefact runs");
+    assert_eq!(second_run.running(), [first.0]);
+}
+
+#[tokio::test]
+async fn an_operators_artefact_is_deployed_or_refused_with_the_reason() {
+    let stand = stand(vec![stage("only", "{}")]);
+    let first = stand.put(&build(1));
+    stand.deployer.load().await.expect("it is accepted");
+    let error = stand.deployer.deploy("guest", b"nothing".to_vec()).await.expect_err("no plugin");
+    assert!(error.to_string().contains("handed in"), "{error}");
+    let (second, again) = (build(2), build(2));
+    let digest = Digest::of(&second);
+    let deployed = stand.deployer.deploy("guest", second).await.expect("it is accepted");
+    assert_eq!((deployed, stand.running()), (Deployed::Swapped(digest), vec![digest.0]));
+    stand.deployer.rescan().await;
+    assert_eq!(stand.running(), [digest.0], "the folder's file is as old as before");
+    let deployed = stand.deployer.deploy("guest", again).await.expect("it runs");
+    assert_eq!(deployed, Deployed::Unchanged);
+    assert!(stand.deployer.deploy("gast", build(3)).await.is_err());
+    assert_eq!(stand.deployer.plugin_of("route", "only").expect("it is there"), "guest");
+    assert!(stand.deployer.plugin_of("route", "other").is_err());
+    let prefix = first.to_string()[..8].to_owned();
+    let back = stand.deployer.rollback("guest", Some(&prefix)).await.expect("it is kept");
+    assert_eq!((back, stand.running()), (first, vec![first.0]));
+}
+
+#[tokio::test]
+async fn a_new_version_that_fails_more_than_the_one_before_is_rolled_back_by_itself() {
+    let stand = stand(vec![stage("only", "{}")]);
+    let first = stand.put(&build(1));
+    stand.deployer.load().await.expect("it is accepted");
+    let _probation = Probation::start(stand.deployer.clone(), RollbackPolicy::default());
+    let labels = ["route", "only"];
+    let (verdicts, failures) = (
+        stand.router_metrics.stage_messages.with_label_values(&labels),
+        stand.router_metrics.stage_failed_messages.with_label_values(&labels),
+    );
+    // The first version fails now and then.
+    verdicts.inc_by(1000);
+    failures.inc_by(20);
+    let second = stand.put(&build(2));
+    stand.deployer.rescan().await;
+    assert_eq!(stand.running(), [second.0]);
+    verdicts.inc_by(80);
+    failures.inc_by(20);
+    let rolled_back = async {
+        while stand.running() != [first.0] {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), rolled_back).await.expect("it is rolled back");
+    let versions = stand.deployer.status()[0].versions.clone();
+    assert_eq!(versions[0].via, Via::AutomaticRollback);
+    let reason = versions[1].rolled_back.as_deref().expect("it says why");
+    assert_eq!(reason, "it failed on 20 of the first 100 messages");
+    stand.deployer.rescan().await;
+    assert_eq!(stand.running(), [first.0], "the same file is not tried again");
 }

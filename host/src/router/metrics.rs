@@ -4,7 +4,7 @@ use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry,
 };
-use waypost_core::RouteDefinition;
+use waypost_core::{Counts, RouteDefinition};
 use waypost_protocol::ErrorCode;
 
 /// Why a call into a plugin fails as a whole.
@@ -50,6 +50,8 @@ pub struct RouterMetrics {
     pub breaker_open: IntGaugeVec,
     /// Messages that a stage has given a verdict on.
     pub stage_messages: IntCounterVec,
+    /// Messages that a stage's plugin failed on.
+    pub stage_failed_messages: IntCounterVec,
     /// Seconds of one call into a plugin.
     pub stage_seconds: HistogramVec,
     /// Messages in a batch that a lane ran.
@@ -133,6 +135,11 @@ impl RouterMetrics {
                 "Messages that a stage has given a verdict on",
                 &["route", "stage"],
             )?,
+            stage_failed_messages: by(
+                "waypost_stage_failed_messages_total",
+                "Messages that a stage's plugin failed on, each found guilty alone",
+                &["route", "stage"],
+            )?,
             breaker_opened: by(
                 "waypost_stage_breaker_opened_total",
                 "Times that a stage's breaker opened because its plugin failed again and again",
@@ -168,6 +175,7 @@ impl RouterMetrics {
             let labels = [name, stage.name.as_str()];
             self.dropped.with_label_values(&labels);
             self.stage_messages.with_label_values(&labels);
+            self.stage_failed_messages.with_label_values(&labels);
             self.swaps.with_label_values(&labels);
             self.breaker_opened.with_label_values(&labels);
             self.breaker_open.with_label_values(&labels);
@@ -184,6 +192,15 @@ impl RouterMetrics {
             self.stage_failures.with_label_values(&[route, stage, code.name()]).get()
         };
         CALL_FAILURES.into_iter().map(failures).sum()
+    }
+
+    /// Messages that came to a stage of a route.
+    #[must_use]
+    pub fn counts_of(&self, route_and_stage: [&str; 2]) -> Counts {
+        Counts {
+            verdicts: self.stage_messages.with_label_values(&route_and_stage).get(),
+            failures: self.stage_failed_messages.with_label_values(&route_and_stage).get(),
+        }
     }
 
     fn register_all(&self, registry: &Registry) -> Result<(), prometheus::Error> {
@@ -204,6 +221,7 @@ impl RouterMetrics {
             &self.dead_letters_unseen,
             &self.stage_failures,
             &self.stage_messages,
+            &self.stage_failed_messages,
             &self.swaps,
             &self.breaker_opened,
         ] {

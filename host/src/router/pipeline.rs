@@ -148,6 +148,8 @@ impl Pipeline {
                 self.tell_failure(&stage, &failure, is_untried || after.guilty.is_some());
                 let mut is_admitted = true;
                 if let Some((index, attempts)) = after.guilty {
+                    let labels = [self.definition.name.as_str(), stage.name.as_str()];
+                    self.metrics.stage_failed_messages.with_label_values(&labels).inc();
                     let StageFailure { code, text: error } = failure;
                     let index = u32::try_from(index).unwrap_or(u32::MAX);
                     let failed = Failed { index, code, error };

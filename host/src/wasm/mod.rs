@@ -24,7 +24,7 @@ pub(crate) mod test_guest;
 mod tests;
 mod version;
 
-pub use artefact::{Artefact, Digest};
+pub use artefact::{Artefact, Digest, DigestError};
 pub use error::PluginError;
 pub use limits::SandboxLimits;
 pub use manifest::{Manifest, Reads};

@@ -1,0 +1,92 @@
+//! Why an artefact does not run.
+
+use std::{io, path::PathBuf};
+
+use waypost_core::{PluginName, RouteName};
+
+use super::{NoVersion, StoreError};
+use crate::wasm::PluginError;
+
+/// Why an artefact was refused. What ran before goes on.
+#[derive(Debug, thiserror::Error)]
+pub enum DeployError {
+    /// The file cannot be read.
+    #[error("{file}: {source}; build the plugin and put it there", file = file.display())]
+    File {
+        /// Which file.
+        file: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// The artefact is of no use to any stage.
+    #[error("{file}: {source}", file = file.display())]
+    Artefact {
+        /// Which file.
+        file: PathBuf,
+        /// What is wrong with it.
+        source: PluginError,
+    },
+    /// A stage does not accept it.
+    #[error("{file} in stage {route}/{stage}: {source}", file = file.display())]
+    Stage {
+        /// Which file.
+        file: PathBuf,
+        /// The stage's route.
+        route: RouteName,
+        /// The stage.
+        stage: String,
+        /// What is wrong.
+        source: PluginError,
+    },
+    /// The artefact, or the record of what runs, cannot be kept or found.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// No stage uses a plugin of this name.
+    #[error("no stage uses a plugin {plugin}; the stages use {}", .known.join(", "))]
+    UnknownPlugin {
+        /// The name that was given.
+        plugin: String,
+        /// The plugins that stages use.
+        known: Vec<String>,
+    },
+    /// No route has such a stage.
+    #[error("there is no stage {stage}; the stages are {}", .known.join(", "))]
+    UnknownStage {
+        /// What was given, as `route/stage`.
+        stage: String,
+        /// The stages that there are.
+        known: Vec<String>,
+    },
+    /// There is no version to go back to.
+    #[error("plugin {plugin}: {source}")]
+    NoVersion {
+        /// Which plugin.
+        plugin: PluginName,
+        /// Why.
+        source: NoVersion,
+    },
+    /// The thread that prepares artefacts went down.
+    #[error("{file}: preparing it failed on the router's own account: {reason}", file = file.display())]
+    Internal {
+        /// Which file.
+        file: PathBuf,
+        /// What happened.
+        reason: String,
+    },
+}
+
+impl DeployError {
+    /// Whether the same artefact may be accepted at another time.
+    #[must_use]
+    pub fn is_passing(&self) -> bool {
+        match self {
+            Self::Artefact { source, .. } | Self::Stage { source, .. } => source.is_passing(),
+            Self::Internal { .. } => true,
+            Self::File { .. }
+            | Self::Store(_)
+            | Self::UnknownPlugin { .. }
+            | Self::UnknownStage { .. }
+            | Self::NoVersion { .. } => false,
+        }
+    }
+}
