@@ -131,6 +131,12 @@ impl Router {
         self.endpoints.ca.clone().unwrap_or_default()
     }
 
+    /// Its state folder.
+    #[must_use]
+    pub fn state(&self) -> PathBuf {
+        state(&self.folder)
+    }
+
     /// Its process.
     #[must_use]
     pub fn pid(&self) -> Option<u32> {
@@ -269,6 +275,10 @@ impl Router {
     }
 }
 
+fn state(folder: &TempDir) -> PathBuf {
+    folder.path().join("state")
+}
+
 /// Starts the command in its folder and waits until it is ready.
 async fn spawn(
     binary: &Path,
@@ -276,7 +286,7 @@ async fn spawn(
     folder: &TempDir,
     listen: SocketAddr,
 ) -> anyhow::Result<(Child, Endpoints)> {
-    let state = folder.path().join("state");
+    let state = state(folder);
     let file = state.join("endpoints.json");
     // A router that was killed left it behind.
     let _ = fs::remove_file(&file);

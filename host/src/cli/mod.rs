@@ -1,8 +1,10 @@
 //! The `waypost` command: data on standard output, everything else on standard error.
 
+mod admin;
 mod config;
 mod connection;
 mod exit;
+mod plugin;
 mod print;
 mod publish;
 mod run;
@@ -31,6 +33,9 @@ enum Command {
     Pub(publish::Options),
     /// Print the messages of a pattern as they come.
     Sub(subscribe::Options),
+    /// See, deploy and roll back the plugins of a running router.
+    #[command(subcommand)]
+    Plugin(plugin::Action),
     /// Check or show a configuration.
     #[command(subcommand)]
     Config(config::Action),
@@ -43,6 +48,7 @@ pub fn main() -> ExitCode {
         Command::Run(options) => run::run(&options),
         Command::Pub(options) => publish::run(options),
         Command::Sub(options) => subscribe::run(&options),
+        Command::Plugin(action) => plugin::run(&action),
         Command::Config(action) => config::run(&action),
     };
     match done {

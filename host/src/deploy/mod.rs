@@ -22,6 +22,6 @@ pub use error::DeployError;
 pub use history::{History, KeptVersion, NoVersion, Via};
 pub use metrics::DeployMetrics;
 pub use probation::Probation;
-pub use status::{PluginStatus, Refusal, StageStatus};
+pub use status::{BreakerStatus, PluginStatus, Refusal, StageStatus};
 pub use store::{StoreError, VersionStore};
 pub use watch::{WatchError, Watcher};

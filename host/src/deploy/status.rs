@@ -1,13 +1,15 @@
 //! What operators are told of a plugin.
 
-use serde::Serialize;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
 use waypost_core::{RouteName, StageName};
 
 use super::KeptVersion;
 use crate::router::RouterMetrics;
 
 /// A plugin as it runs at this moment.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct PluginStatus {
     /// Its name: the file without `.wasm`.
     pub name: String,
@@ -36,7 +38,7 @@ pub struct PluginStatus {
 }
 
 /// A stage since the router started, over all versions that ran in it.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StageStatus {
     /// Its route.
     pub route: String,
@@ -50,8 +52,27 @@ pub struct StageStatus {
     pub failures: u64,
     /// Wall time of all calls, in seconds.
     pub seconds: f64,
-    /// `open` while its plugin fails again and again and its messages wait; otherwise `closed`.
-    pub breaker: &'static str,
+    /// Whether its messages wait.
+    pub breaker: BreakerStatus,
+}
+
+/// What a stage's breaker is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BreakerStatus {
+    /// Calls go.
+    Closed,
+    /// The plugin fails again and again: messages wait.
+    Open,
+}
+
+impl fmt::Display for BreakerStatus {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+        })
+    }
 }
 
 impl StageStatus {
@@ -67,13 +88,13 @@ impl StageStatus {
             messages: metrics.stage_messages.with_label_values(&labels).get(),
             failures: metrics.failures_of(labels),
             seconds: timed.get_sample_sum(),
-            breaker: if is_open { "open" } else { "closed" },
+            breaker: if is_open { BreakerStatus::Open } else { BreakerStatus::Closed },
         }
     }
 }
 
 /// An artefact that was refused.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Refusal {
     /// SHA-256 of its bytes, in hexadecimal; none when the file could not be read.
     pub digest: Option<String>,

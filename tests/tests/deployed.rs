@@ -1,0 +1,119 @@
+//! Versions of a plugin in a running router, as an operator sees and changes them with the command.
+#![forbid(unsafe_code)]
+
+use std::{
+    fs,
+    path::Path,
+    process::{Command, Output},
+};
+
+use serde_json::Value;
+use waypost_client::{Message, Outcome, PublisherOptions};
+use waypost_tests::{Router, another_build, built, built_guest};
+
+const CONFIG: &str = r#"
+[[route]]
+name = "load"
+from = "load.in"
+to = "load.out"
+
+[[route.stage]]
+name = "keep"
+plugin = "byte-filter"
+"#;
+
+/// Runs `waypost plugin` against a router, away from the test's own task.
+async fn plugin(router: &Router, arguments: &[&str]) -> Output {
+    let mut command = Command::new(built("debug/waypost"));
+    command.arg("plugin").args(arguments).env("NO_COLOR", "1").env_remove("RUST_LOG");
+    command.env("WAYPOST_STATE", router.state());
+    let run = move || command.output().expect("the command runs");
+    tokio::task::spawn_blocking(run).await.expect("it does not panic")
+}
+
+/// What the command says, on standard error.
+async fn said(router: &Router, arguments: &[&str], code: i32) -> String {
+    let Output { status, stdout, stderr } = plugin(router, arguments).await;
+    let text = String::from_utf8_lossy(&stderr).into_owned();
+    assert_eq!(status.code(), Some(code), "{arguments:?}: {text}");
+    assert!(stdout.is_empty(), "what is no data stands elsewhere");
+    text
+}
+
+async fn listed(router: &Router) -> Value {
+    let Output { status, stdout, stderr } = plugin(router, &["list", "--output", "json"]).await;
+    assert!(status.success(), "{}", String::from_utf8_lossy(&stderr));
+    let plugins: Value = serde_json::from_slice(&stdout).expect("one JSON object");
+    plugins["plugins"][0].clone()
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().expect("the path is text")
+}
+
+#[tokio::test]
+async fn an_operator_deploys_lists_and_rolls_back() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let artefact = fs::read(built_guest("byte-filter")).expect("it was built");
+    let second = folder.path().join("byte-filter.wasm");
+    fs::write(&second, another_build(&artefact, 2)).expect("it is written");
+    let garbage = folder.path().join("garbage");
+    fs::write(&garbage, "no plugin").expect("it is written");
+
+    let mut router = Router::start(CONFIG, &[("byte-filter", built_guest("byte-filter"))])
+        .await
+        .expect("the router starts");
+    let first_digest = router.digest_of("byte-filter").await.expect("it runs");
+
+    let text = said(&router, &["deploy", path(&garbage), "--stage", "load/keep"], 1).await;
+    assert!(text.contains("no WebAssembly"), "{text}");
+    let text = said(&router, &["deploy", path(&garbage), "--stage", "load/kept"], 1).await;
+    assert!(text.contains("there is no stage load/kept; the stages are load/keep"), "{text}");
+    let text = said(&router, &["rollback", "byte-filter"], 1).await;
+    assert!(text.contains("no version before"), "{text}");
+    assert_eq!(router.digest_of("byte-filter").await.expect("it runs"), first_digest);
+
+    let text = said(&router, &["deploy", path(&second)], 0).await;
+    assert!(text.contains("runs in load/keep"), "{text}");
+    let second_digest = router.digest_of("byte-filter").await.expect("it runs");
+    assert_ne!(second_digest, first_digest);
+    let text = said(&router, &["deploy", path(&second), "--stage", "load/keep"], 0).await;
+    assert!(text.contains("runs already"), "{text}");
+
+    let client = router.client().await.expect("a connection");
+    let publisher = client.publisher(PublisherOptions::default()).await.expect("a stream");
+    let receipt =
+        publisher.publish(Message::new("load.in", b"x".as_slice())).await.expect("it is taken");
+    assert!(matches!(receipt.await, Outcome::Committed { .. }));
+    publisher.close().await;
+    client.close().await;
+    let plugin = listed(&router).await;
+    let stage = &plugin["stages"][0];
+    assert_eq!((&stage["messages"], &stage["breaker"]), (&1.into(), &"closed".into()));
+    assert_eq!(plugin["versions"].as_array().map(Vec::len), Some(2));
+
+    let text = said(&router, &["rollback", "byte-filter"], 0).await;
+    assert!(text.contains("runs again"), "{text}");
+    assert_eq!(router.digest_of("byte-filter").await.expect("it runs"), first_digest);
+    let prefix = &second_digest[..10];
+    said(&router, &["rollback", "byte-filter", "--to", prefix], 0).await;
+    router.restart().await.expect("it starts again");
+    assert_eq!(router.digest_of("byte-filter").await.expect("it runs"), second_digest);
+    router.stop().await.expect("it drains");
+}
+
+#[tokio::test]
+async fn who_has_no_token_or_no_router_is_told_so() {
+    let router = Router::start(CONFIG, &[("byte-filter", built_guest("byte-filter"))])
+        .await
+        .expect("the router starts");
+    let folder = tempfile::tempdir().expect("a folder");
+    let token = folder.path().join("token");
+    fs::write(&token, "guess").expect("it is written");
+    let text = said(&router, &["rollback", "byte-filter", "--token-file", path(&token)], 1).await;
+    assert!(text.contains("admin.token"), "{text}");
+    let nowhere = folder.path().join("nowhere");
+    let text = said(&router, &["list", "--state", path(&nowhere)], 1).await;
+    assert!(text.contains("no router runs with the state folder"), "{text}");
+    router.stop().await.expect("it drains");
+}
