@@ -84,6 +84,7 @@ mod plugin;
 #[doc(hidden)]
 pub mod roles;
 pub mod testing;
+pub mod version;
 
 pub use emitter::Emitter;
 pub use error::{Error, Result};

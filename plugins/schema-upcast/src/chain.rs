@@ -5,9 +5,7 @@
 
 use std::fmt;
 
-use waypost_sdk::{json::Edit, prelude::*};
-
-use crate::version::Version;
+use waypost_sdk::{json::Edit, prelude::*, version::Version};
 
 /// The steps, none of which leads nowhere.
 #[derive(Debug)]

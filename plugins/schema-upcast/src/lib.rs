@@ -7,14 +7,14 @@
 mod chain;
 #[cfg(test)]
 mod tests;
-mod version;
 
-use waypost_sdk::{Manifest, Reads, Role, prelude::*};
-
-use crate::{
-    chain::{Chain, Step},
+use waypost_sdk::{
+    Manifest, Reads, Role,
+    prelude::*,
     version::{Version, VersionFrom},
 };
+
+use crate::chain::{Chain, Step};
 
 /// The plugin with its steps.
 #[derive(Debug)]
@@ -54,8 +54,7 @@ impl Plugin for SchemaUpcast {
         let Some(version) = self.version_from.read(message)? else {
             return Err(Error::msg(format_args!(
                 "the message has no version {}; known are {}",
-                self.version_from.describe(),
-                self.chain
+                self.version_from, self.chain
             )));
         };
         if self.chain.current().is(&version) {
@@ -64,8 +63,7 @@ impl Plugin for SchemaUpcast {
         let Some(step) = self.chain.step_from(&version) else {
             return Err(Error::msg(format_args!(
                 "the version `{version}` {} is unknown; known are {}",
-                self.version_from.describe(),
-                self.chain
+                self.version_from, self.chain
             )));
         };
         let mut payload: Value = message.json()?;

@@ -1,25 +1,36 @@
-//! Versions, and where a message carries its own.
+//! Versions of payloads: where a message carries its own, and where an upcast writes the new one.
+//!
+//! The ready plugin `schema-upcast` uses them for steps that stand in its configuration.
 
-use waypost_sdk::{
+use std::fmt;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::{
+    Error, Message, Outgoing, Result,
     json::{Document as _, Found, Number, Pointer, Pointers},
-    prelude::*,
 };
 
 /// A version: a whole number or a text. As a header's value both are text, so `2` and `"2"` are the same
 /// version; where one is written it looks as it does in the configuration.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(try_from = "Value")]
-pub(crate) struct Version {
+pub struct Version {
     text: String,
     value: Value,
 }
 
 impl Version {
-    pub(crate) fn as_str(&self) -> &str {
+    /// The version as a header holds it.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
         &self.text
     }
 
-    pub(crate) fn is(&self, text: &str) -> bool {
+    /// Whether a message says that it is of this version.
+    #[must_use]
+    pub fn is(&self, text: &str) -> bool {
         self.text == text
     }
 }
@@ -42,20 +53,23 @@ impl TryFrom<Value> for Version {
     }
 }
 
-/// Where a message carries its version.
+/// Where a message carries its version; as a text, that place in words. In a configuration it is
+/// `{ pointer = "/version" }` or `{ header = "schema-version" }`.
+#[derive(Debug, Deserialize)]
+#[serde(transparent)]
+pub struct VersionFrom(Place);
+
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum VersionFrom {
-    /// In a header.
+enum Place {
     Header(HeaderName),
-    /// In the payload.
-    Pointer(Place),
+    Pointer(Pointed),
 }
 
 /// A header's name that can be one.
 #[derive(Debug, Deserialize)]
 #[serde(try_from = "String")]
-pub(crate) struct HeaderName(String);
+struct HeaderName(String);
 
 impl TryFrom<String> for HeaderName {
     type Error = Error;
@@ -74,29 +88,51 @@ impl TryFrom<String> for HeaderName {
 /// A pointer and what finds it.
 #[derive(Debug, Deserialize)]
 #[serde(from = "Pointer")]
-pub(crate) struct Place {
+struct Pointed {
     pointer: Pointer,
     pointers: Pointers,
 }
 
-impl From<Pointer> for Place {
+impl From<Pointer> for Pointed {
     fn from(pointer: Pointer) -> Self {
         Self { pointers: Pointers::new([&pointer]), pointer }
     }
 }
 
 impl VersionFrom {
+    /// In the header of this name. Reading and writing it needs the headers among the plugin's columns.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be a header's name.
+    pub fn header(name: impl Into<String>) -> Result<Self> {
+        Ok(Self(Place::Header(HeaderName::try_from(name.into())?)))
+    }
+
+    /// At this JSON pointer in the payload.
+    ///
+    /// # Errors
+    ///
+    /// It is not a JSON pointer.
+    pub fn pointer(pointer: &str) -> Result<Self> {
+        Ok(Self(Place::Pointer(Pointer::parse(pointer)?.into())))
+    }
+
     /// The version of a message, `None` when it has none.
-    pub(crate) fn read(&self, message: &Message<'_>) -> Result<Option<String>> {
-        match self {
-            Self::Header(HeaderName(name)) => {
+    ///
+    /// # Errors
+    ///
+    /// The payload is not JSON; what stands at the place is neither a whole number nor a text.
+    pub fn read(&self, message: &Message<'_>) -> Result<Option<String>> {
+        match &self.0 {
+            Place::Header(HeaderName(name)) => {
                 let Some(version) = message.header(name) else { return Ok(None) };
                 let version = str::from_utf8(version).map_err(|error| {
                     Error::from(error).context(format_args!("the header `{name}`"))
                 })?;
                 Ok(Some(version.to_owned()))
             }
-            Self::Pointer(Place { pointer, pointers }) => {
+            Place::Pointer(Pointed { pointer, pointers }) => {
                 match pointers.read(message.payload())?.at(pointer) {
                     None | Some(Found::Null) => Ok(None),
                     Some(Found::Text(version)) => Ok(Some(version.into_owned())),
@@ -113,23 +149,28 @@ impl VersionFrom {
     }
 
     /// The message with this payload and this version.
-    pub(crate) fn write(&self, mut payload: Value, version: &Version) -> Result<Outgoing> {
-        match self {
-            Self::Header(HeaderName(name)) => {
+    ///
+    /// # Errors
+    ///
+    /// The payload has no room for a version at the pointer, because it is no object.
+    pub fn write(&self, mut payload: Value, version: &Version) -> Result<Outgoing> {
+        match &self.0 {
+            Place::Header(HeaderName(name)) => {
                 Outgoing::new().without_header(name).header(name, version.as_str()).json(&payload)
             }
-            Self::Pointer(Place { pointer, .. }) => {
+            Place::Pointer(Pointed { pointer, .. }) => {
                 pointer.set(&mut payload, version.value.clone())?;
                 Outgoing::new().json(&payload)
             }
         }
     }
+}
 
-    /// The place in words.
-    pub(crate) fn describe(&self) -> String {
-        match self {
-            Self::Header(HeaderName(name)) => format!("in the header `{name}`"),
-            Self::Pointer(Place { pointer, .. }) => format!("at `{pointer}`"),
+impl fmt::Display for VersionFrom {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Place::Header(HeaderName(name)) => write!(f, "in the header `{name}`"),
+            Place::Pointer(Pointed { pointer, .. }) => write!(f, "at `{pointer}`"),
         }
     }
 }
