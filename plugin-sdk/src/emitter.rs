@@ -67,6 +67,15 @@ impl<'a> Emitter<'a> {
         self.edit_headers(&message.headers)
     }
 
+    /// Emits each of these messages in turn.
+    ///
+    /// # Errors
+    ///
+    /// As [`emit`](Self::emit), for the first of them that cannot be emitted.
+    pub fn emit_all(&mut self, messages: impl IntoIterator<Item = Outgoing>) -> Result<()> {
+        messages.into_iter().try_for_each(|message| self.emit(message))
+    }
+
     /// How many messages were emitted for the source so far.
     #[must_use]
     pub fn len(&self) -> usize {

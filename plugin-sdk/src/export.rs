@@ -46,6 +46,8 @@ macro_rules! export {
 
 /// What [`export!`] calls.
 pub mod runtime {
+    use std::time::Duration;
+
     use serde::de::DeserializeOwned;
 
     pub use crate::bindings::waypost::plugin::types::{Batch, Manifest, Output};
@@ -110,9 +112,22 @@ pub mod runtime {
             if !matches!(verdict, Ok(types::Verdict::Emit(_))) {
                 emitter.discard();
             }
-            verdicts.push(verdict.unwrap_or_else(|error| types::Verdict::Reject(reason(&error))));
+            verdicts.push(verdict.unwrap_or_else(|error| refused(&error)));
         }
         Output { verdicts, emitted: emitter.finish() }
+    }
+
+    /// The verdict that an error stands for.
+    fn refused(error: &Error) -> types::Verdict {
+        match error.delay() {
+            Some(after) => types::Verdict::Retry(milliseconds(after)),
+            None => types::Verdict::Reject(reason(error)),
+        }
+    }
+
+    /// A delay as the contract has it: one that never ends is as long as the contract can say.
+    fn milliseconds(delay: Duration) -> u64 {
+        u64::try_from(delay.as_millis()).unwrap_or(u64::MAX)
     }
 
     /// The error's text, cut where it is too long: it often quotes a message, of which it could fill the
@@ -133,9 +148,7 @@ pub mod runtime {
             (Verdict::Forward, 0) => Ok(types::Verdict::Forward),
             (Verdict::Drop, 0) => Ok(types::Verdict::Drop),
             (Verdict::Emit, 1..) => Ok(types::Verdict::Emit(u32::try_from(emitted)?)),
-            (Verdict::Retry(after), _) => {
-                Ok(types::Verdict::Retry(u64::try_from(after.as_millis())?))
-            }
+            (Verdict::Retry(after), _) => Ok(types::Verdict::Retry(milliseconds(after))),
             (Verdict::Emit, 0) => Err(Error::msg(
                 "the plugin's verdict is `Emit`, but it has emitted nothing; `Drop` says that",
             )),

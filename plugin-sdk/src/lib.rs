@@ -83,6 +83,7 @@ mod outgoing;
 mod plugin;
 #[doc(hidden)]
 pub mod roles;
+#[cfg(not(target_arch = "wasm32"))]
 pub mod testing;
 pub mod version;
 
@@ -102,12 +103,15 @@ pub use waypost_sdk_macros::{filter, router, transform};
 
 /// What most plugins need.
 pub mod prelude {
+    pub use std::time::Duration;
+
     pub use serde::{Deserialize, Serialize};
     pub use serde_json::{Value, json};
 
     pub use crate::{
         Emitter, Error, Message, NoConfig, Outgoing, Plugin, Result, Verdict, clock, filter, log,
-        metrics, random, router, transform,
+        metrics::{self, Counter},
+        random, reject, router, transform,
     };
 }
 

@@ -1,5 +1,7 @@
 //! Tests of a plugin without Wasm: the messages go through the same columns, with the projection that
 //! the manifest asks for, and the answers come back as [`Outcome`]s.
+//!
+//! It does not exist on Wasm.
 
 use std::{fmt, time::Duration};
 
@@ -11,6 +13,8 @@ use crate::{
     bindings::waypost::plugin::types::{
         Batch, Change, ChangeColumn, Column, Emitted, KeyColumn, Output, Verdict,
     },
+    imports::native::{self, World},
+    log::Level,
     runtime,
 };
 
@@ -91,9 +95,34 @@ pub enum Outcome {
     Rejected(String),
 }
 
-/// A configured plugin to hand messages to.
+/// A configured plugin to hand messages to, with the clock, the chance, the log and the counters that it
+/// has there.
+///
+/// ```
+/// use waypost_sdk::{prelude::*, testing::{Harness, Outcome, TestMessage}};
+///
+/// static LATE: Counter = Counter::new("late");
+///
+/// #[filter(reads(created), imports(clock, metrics))]
+/// fn fresh(message: &Message) -> Result<bool> {
+///     let age = clock::now_ms().saturating_sub(message.created_ms());
+///     if age > 1000 {
+///         LATE.increment();
+///         log!(info, "{age} ms late");
+///     }
+///     Ok(age <= 1000)
+/// }
+///
+/// let mut plugin = Harness::<Fresh>::new(json!({}))?;
+/// plugin.set_now_ms(3000);
+/// assert_eq!(plugin.run_one(TestMessage::new("t", "")), Outcome::Dropped);
+/// assert_eq!(plugin.counter("late"), 1);
+/// assert_eq!(plugin.logged(), [(log::Level::Info, "3000 ms late".to_owned())]);
+/// # Ok::<(), Error>(())
+/// ```
 pub struct Harness<P> {
     plugin: P,
+    world: World,
 }
 
 // By hand, so that `unwrap_err` asks nothing of the plugin's type.
@@ -111,21 +140,46 @@ impl<P: Plugin> Harness<P> {
     /// The plugin refuses the configuration.
     pub fn new(configuration: impl Serialize) -> Result<Self> {
         let configuration = serde_json::to_string(&configuration)?;
-        Ok(Self { plugin: runtime::configure(&configuration).map_err(Error::msg)? })
+        let mut world = World { imports: P::manifest().imports, ..World::default() };
+        let plugin = native::within(&mut world, || runtime::configure(&configuration));
+        Ok(Self { plugin: plugin.map_err(Error::msg)?, world })
+    }
+
+    /// Stops the plugin's clock at this time, in milliseconds since the Unix epoch.
+    pub fn set_now_ms(&mut self, now_ms: u64) {
+        self.world.now_ms = Some(now_ms);
+    }
+
+    /// What [`random`](crate::random) gives next, in this order; behind these it is random again.
+    pub fn set_random(&mut self, values: impl IntoIterator<Item = u64>) {
+        self.world.random = values.into_iter().collect();
+    }
+
+    /// How far the plugin has counted; zero when it never did.
+    #[must_use]
+    pub fn counter(&self, name: &str) -> u64 {
+        self.world.counters.get(name).copied().unwrap_or_default()
+    }
+
+    /// The lines that the plugin has logged, the first of them first.
+    #[must_use]
+    pub fn logged(&self) -> &[(Level, String)] {
+        &self.world.lines
     }
 
     /// Hands over the messages as one batch.
     ///
     /// # Panics
     ///
-    /// The plugin panics, reads a column that its manifest does not name, or a message has a header that
-    /// cannot be one.
+    /// The plugin panics, reads a column or calls an interface that its manifest does not name, or a
+    /// message has a header that cannot be one.
     pub fn run(&mut self, messages: impl IntoIterator<Item = TestMessage>) -> Vec<Outcome> {
         let messages: Vec<_> = messages.into_iter().collect();
         if messages.is_empty() {
             return Vec::new();
         }
-        let output = runtime::process(&mut self.plugin, &project::<P>(&messages));
+        let batch = project::<P>(&messages);
+        let output = native::within(&mut self.world, || runtime::process(&mut self.plugin, &batch));
         outcomes(&messages, output)
     }
 

@@ -7,6 +7,8 @@ use waypost_sdk::{
     testing::{Harness, Outcome, TestMessage},
 };
 
+mod imports;
+
 /// The plugins of each role, as a user writes them.
 mod plugins {
     use super::*;
@@ -98,7 +100,7 @@ impl Plugin for Obedient {
             "forward" => Ok(Verdict::Forward),
             "drop" => Ok(Verdict::Drop),
             "emit" => Ok(Verdict::Emit),
-            "retry" => Ok(Verdict::Retry(std::time::Duration::from_millis(250))),
+            "retry" => Ok(Verdict::Retry(Duration::from_millis(250))),
             "header" => {
                 emitter.emit(Outgoing::new().header("no spaces", "allowed"))?;
                 Ok(Verdict::Emit)
