@@ -10,6 +10,15 @@
 #[macro_export]
 macro_rules! export {
     ($plugin:ty) => {
+        // Two of these clash, and the compiler shows the name and both places. Unit tests may hold several
+        // plugins, because they are never loaded.
+        #[cfg(any(target_arch = "wasm32", not(test)))]
+        #[doc(hidden)]
+        #[macro_export]
+        macro_rules! a_crate_holds_one_plugin_so_move_the_other_into_a_crate_of_its_own {
+            () => {};
+        }
+
         #[cfg(target_arch = "wasm32")]
         const _: () = {
             ::std::thread_local! {

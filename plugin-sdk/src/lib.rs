@@ -99,7 +99,7 @@ pub use plugin::{NoConfig, Plugin, Verdict};
 pub use serde;
 pub use serde_json;
 pub use waypost_protocol::{Headers, TopicError, check_topic};
-pub use waypost_sdk_macros::{filter, router, transform};
+pub use waypost_sdk_macros::{filter, router, transform, upcast};
 
 /// What most plugins need.
 pub mod prelude {
@@ -111,7 +111,7 @@ pub mod prelude {
     pub use crate::{
         Emitter, Error, Message, NoConfig, Outgoing, Plugin, Result, Verdict, clock, filter, log,
         metrics::{self, Counter},
-        random, reject, router, transform,
+        random, reject, router, transform, upcast,
     };
 }
 

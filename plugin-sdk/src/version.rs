@@ -1,6 +1,7 @@
 //! Versions of payloads: where a message carries its own, and where an upcast writes the new one.
 //!
-//! The ready plugin `schema-upcast` uses them for steps that stand in its configuration.
+//! [`upcast`](macro@crate::upcast) uses them for a plugin whose versions are types, the ready plugin
+//! `schema-upcast` for steps that stand in its configuration.
 
 use std::fmt;
 

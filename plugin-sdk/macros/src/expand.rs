@@ -1,21 +1,14 @@
 //! What an attribute macro makes of a function.
 
 use proc_macro2::TokenStream;
-use quote::{format_ident, quote};
-use syn::{ItemFn, Result};
+use quote::{format_ident, quote, quote_spanned};
+use syn::{Error, Ident, ItemFn, Result, Type, ext::IdentExt as _, spanned::Spanned as _};
 
 use crate::{
     arguments::{Arguments, COLUMNS},
+    role::Role,
     signature::Signature,
 };
-
-/// Which attribute stands at the function.
-#[derive(Clone, Copy)]
-pub(crate) enum Role {
-    Filter,
-    Transform,
-    Router,
-}
 
 /// The function as it stands, the plugin's type, its `Plugin` implementation and its export.
 pub(crate) fn plugin(role: Role, arguments: TokenStream, function: TokenStream) -> TokenStream {
@@ -27,44 +20,33 @@ pub(crate) fn plugin(role: Role, arguments: TokenStream, function: TokenStream) 
 }
 
 fn expand(role: Role, arguments: TokenStream, function: TokenStream) -> Result<TokenStream> {
-    let arguments = Arguments::parse(arguments)?;
-    let function: ItemFn = syn::parse2(function)?;
-    let signature = Signature::read(&function)?;
+    let arguments = Arguments::parse(role, arguments)?;
+    let function: ItemFn = syn::parse2(function.clone()).map_err(|_| {
+        let text = format!("{role} is a function with a body: `{} {{ ... }}`", role.example());
+        Error::new_spanned(function, text)
+    })?;
+    let signature = Signature::read(role, &function)?;
+    let plugin = plugin_type(&function.sig.ident, signature.config.as_ref())?;
 
     let visibility = &function.vis;
-    let name = &function.sig.ident;
-    let plugin = format_ident!("{}", camel_case(&name.to_string()), span = name.span());
-    let documentation = format!("The plugin of [`{name}`].");
-
-    let (config, call) = match signature.config {
-        Some(config) => (quote!(#config), quote!(#name(message, &self.config))),
-        None => (quote!(::waypost_sdk::NoConfig), quote!(#name(message))),
+    let documentation = format!("The plugin of [`{}`].", function.sig.ident);
+    let manifest = manifest(role, &arguments);
+    let config = match &signature.config {
+        Some(config) => quote!(#config),
+        None => quote!(::waypost_sdk::NoConfig),
+    };
+    let (step_field, step_value) = match role {
+        Role::Upcast => {
+            let step = arguments.versions.step();
+            (quote!(step: ::waypost_sdk::roles::Step,), quote!(step: #step,))
+        }
+        Role::Filter | Role::Transform | Role::Router => (quote!(), quote!()),
     };
     let emitter = match role {
         Role::Filter => quote!(_),
-        Role::Transform | Role::Router => quote!(emitter),
+        Role::Transform | Role::Router | Role::Upcast => quote!(emitter),
     };
-    let (role, verdict) = match role {
-        Role::Filter => (quote!(Filter), quote!(::waypost_sdk::roles::filter(#call))),
-        Role::Transform => {
-            (quote!(Transform), quote!(::waypost_sdk::roles::transform(#call, emitter)))
-        }
-        Role::Router => (quote!(Router), quote!(::waypost_sdk::roles::router(#call, emitter))),
-    };
-    let plugin_name = match &arguments.name {
-        Some(name) => quote!(#name),
-        None => quote!(::std::env!("CARGO_PKG_NAME")),
-    };
-    let columns = COLUMNS.map(|column| format_ident!("{column}"));
-    let read = columns.each_ref().map(|column| match &arguments.reads {
-        Some(named) => named.contains(column),
-        None => true,
-    });
-    let imports = arguments.imports.iter().map(ToString::to_string);
-    let deterministic = match &arguments.deterministic {
-        Some(deterministic) => quote!(#deterministic),
-        None => quote!(true),
-    };
+    let verdict = verdict(role, &function.sig.ident, &signature);
 
     Ok(quote! {
         #function
@@ -73,24 +55,18 @@ fn expand(role: Role, arguments: TokenStream, function: TokenStream) -> Result<T
         #[allow(dead_code, reason = "a function without a configuration leaves it unread")]
         #visibility struct #plugin {
             config: #config,
+            #step_field
         }
 
         impl ::waypost_sdk::Plugin for #plugin {
             type Config = #config;
 
             fn manifest() -> ::waypost_sdk::Manifest {
-                ::waypost_sdk::Manifest {
-                    name: #plugin_name,
-                    version: ::std::env!("CARGO_PKG_VERSION"),
-                    role: ::waypost_sdk::Role::#role,
-                    reads: ::waypost_sdk::Reads { #(#columns: #read),* },
-                    imports: &[#(#imports),*],
-                    deterministic: #deterministic,
-                }
+                #manifest
             }
 
-            fn new(config: #config) -> ::waypost_sdk::Result<Self> {
-                ::std::result::Result::Ok(Self { config })
+            fn new(config: Self::Config) -> ::waypost_sdk::Result<Self> {
+                ::std::result::Result::Ok(Self { config, #step_value })
             }
 
             #[inline]
@@ -105,6 +81,86 @@ fn expand(role: Role, arguments: TokenStream, function: TokenStream) -> Result<T
 
         ::waypost_sdk::export!(#plugin);
     })
+}
+
+/// The name of the plugin's type, which is the function's in CamelCase.
+fn plugin_type(function: &Ident, config: Option<&Type>) -> Result<Ident> {
+    let plugin =
+        format_ident!("{}", camel_case(&function.unraw().to_string()), span = function.span());
+    if let Some(Type::Path(config)) = config
+        && config.path.is_ident(&plugin)
+    {
+        return Err(Error::new(
+            function.span(),
+            format!(
+                "the plugin's type would be called `{plugin}`, as its configuration is: rename the function"
+            ),
+        ));
+    }
+    Ok(plugin)
+}
+
+fn manifest(role: Role, arguments: &Arguments) -> TokenStream {
+    let name = match &arguments.name {
+        Some(name) => quote!(#name),
+        None => quote!(::std::env!("CARGO_PKG_NAME")),
+    };
+    let columns = COLUMNS.map(|column| format_ident!("{column}"));
+    let read = columns.each_ref().map(|column| match (role, &arguments.reads) {
+        (Role::Upcast, _) => {
+            column == "payloads" || column == "headers" && arguments.versions.in_header()
+        }
+        (_, Some(named)) => named.contains(column),
+        (_, None) => true,
+    });
+    let imports: Vec<_> = arguments.imports.iter().map(ToString::to_string).collect();
+    let deterministic = match &arguments.deterministic {
+        Some(deterministic) => deterministic.value,
+        None => !imports.iter().any(|import| import == "clock" || import == "random"),
+    };
+    let role = match role {
+        Role::Filter => quote!(Filter),
+        Role::Transform | Role::Upcast => quote!(Transform),
+        Role::Router => quote!(Router),
+    };
+    quote! {
+        ::waypost_sdk::Manifest {
+            name: #name,
+            version: ::std::env!("CARGO_PKG_VERSION"),
+            role: ::waypost_sdk::Role::#role,
+            reads: ::waypost_sdk::Reads { #(#columns: #read),* },
+            imports: &[#(#imports),*],
+            deterministic: #deterministic,
+        }
+    }
+}
+
+/// The call of the function, and what becomes of its result.
+fn verdict(role: Role, name: &Ident, signature: &Signature) -> TokenStream {
+    // Where the compiler points when the result is not what the role returns.
+    let output = signature.output.span();
+    let name = Ident::new(&name.to_string(), output);
+    let config = signature.config.as_ref().map(|_| quote_spanned!(output=> &self.config));
+    let roles = quote_spanned!(output=> ::waypost_sdk::roles);
+    match role {
+        Role::Filter => quote_spanned! {output=>
+            #roles::FilterResult::verdict(#name(message, #config))
+        },
+        Role::Transform => quote_spanned! {output=>
+            #roles::TransformResult::emit(#name(message, #config), emitter)
+        },
+        Role::Router => quote_spanned! {output=>
+            #roles::RouterResult::route(#name(message, #config), emitter)
+        },
+        Role::Upcast => {
+            let old = &signature.first;
+            quote_spanned! {output=>
+                self.step.process::<#old>(message, emitter, |old| {
+                    #roles::UpcastResult::new_version(#name(old, #config))
+                })
+            }
+        }
+    }
 }
 
 fn camel_case(name: &str) -> String {

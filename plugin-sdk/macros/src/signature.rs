@@ -1,16 +1,25 @@
-//! The check of an annotated function's signature, with errors that point at what is wrong.
+//! The check of an annotated function's signature, with errors that point at what is wrong and show what
+//! to write.
 
-use syn::{Error, FnArg, ItemFn, Result, ReturnType, Type, spanned::Spanned as _};
+use quote::ToTokens;
+use syn::{Error, FnArg, GenericParam, ItemFn, Result, ReturnType, Type, spanned::Spanned as _};
+
+use crate::role::Role;
 
 /// What the macros need of a function's signature.
 pub(crate) struct Signature {
+    /// The first parameter's type.
+    pub(crate) first: Type,
     /// `T` of the second parameter `&T`.
     pub(crate) config: Option<Type>,
+    /// What it returns.
+    pub(crate) output: Type,
 }
 
 impl Signature {
-    /// Accepts `fn name(message: &Message[, config: &Config]) -> ...`.
-    pub(crate) fn read(function: &ItemFn) -> Result<Self> {
+    /// Accepts `fn name(message: &Message[, config: &Config]) -> ...`, and for an upcast
+    /// `fn name(old: Old[, config: &Config]) -> ...`.
+    pub(crate) fn read(role: Role, function: &ItemFn) -> Result<Self> {
         let signature = &function.sig;
         if let Some(asyncness) = signature.asyncness {
             return Err(Error::new(
@@ -18,59 +27,95 @@ impl Signature {
                 "a plugin's function is called once a message and cannot wait: remove `async`",
             ));
         }
-        if !signature.generics.params.is_empty() {
+        if let Some(unsafety) = signature.unsafety {
             return Err(Error::new(
-                signature.generics.span(),
-                "a plugin's function cannot be generic: nobody would choose the types",
+                unsafety.span(),
+                "nobody would keep what an unsafe function asks for: remove `unsafe`",
             ));
         }
-        if matches!(signature.output, ReturnType::Default) {
+        let lifetime = |parameter: &GenericParam| matches!(parameter, GenericParam::Lifetime(_));
+        if let Some(parameter) = signature.generics.params.iter().find(|each| !lifetime(each)) {
+            return Err(Error::new_spanned(
+                parameter,
+                "a plugin's function cannot be generic, because nobody would choose the types: name them",
+            ));
+        }
+        let ReturnType::Type(_, output) = &signature.output else {
             return Err(Error::new(
                 signature.paren_token.span.close(),
-                "a plugin's function returns a Result: an error rejects the message",
+                format!("{role} returns a `Result`: write `{}`", role.example()),
+            ));
+        };
+
+        let mut parameters = signature.inputs.iter();
+        let Some(first) = parameters.next() else {
+            return Err(Error::new(
+                signature.paren_token.span.join(),
+                format!("{role} takes {}: write `{}`", role.takes(), role.example()),
+            ));
+        };
+        let first = check_first(role, first)?;
+        let config = parameters.next().map(|parameter| config(role, parameter)).transpose()?;
+        if let Some(parameter) = parameters.next() {
+            return Err(Error::new_spanned(
+                parameter,
+                format!(
+                    "{role} takes {} and, if it has one, its configuration; implement `Plugin` for more",
+                    role.takes()
+                ),
             ));
         }
-        let mut parameters = signature.inputs.iter();
-        match parameters.next() {
-            Some(parameter) => {
-                referenced(parameter, "the first parameter is the message, as `&Message`")?;
-            }
-            None => {
-                return Err(Error::new(
-                    signature.paren_token.span.join(),
-                    "the function's first parameter must be `message: &Message`",
-                ));
-            }
+        Ok(Self { first: first.clone(), config, output: (**output).clone() })
+    }
+}
+
+fn check_first(role: Role, parameter: &FnArg) -> Result<&Type> {
+    let is_message = |of: &Type| {
+        let Type::Path(of) = of else { return false };
+        of.path.segments.last().is_some_and(|last| last.ident == "Message")
+    };
+    let (upcast, ty) = (role == Role::Upcast, typed(parameter)?);
+    let fits = match ty {
+        Type::Reference(reference) => {
+            !upcast && reference.mutability.is_none() && is_message(&reference.elem)
         }
-        let config = parameters
-            .next()
-            .map(|parameter| {
-                referenced(parameter, "the second parameter is the configuration, as `&Config`")
-            })
-            .transpose()?;
-        match parameters.next() {
-            Some(parameter) => Err(Error::new(
-                parameter.span(),
-                "a plugin's function takes a message and, if it has one, a configuration; implement \
-                 `Plugin` for more",
-            )),
-            None => Ok(Self { config }),
+        other => upcast && !is_message(other),
+    };
+    if fits {
+        return Ok(ty);
+    }
+    let expected = format!("the first parameter is {}: write `{}`", role.takes(), role.example());
+    Err(Error::new_spanned(ty, expected))
+}
+
+/// `T` of the parameter `config: &T`.
+fn config(role: Role, parameter: &FnArg) -> Result<Type> {
+    match typed(parameter)? {
+        Type::Reference(reference) if reference.mutability.is_none() => {
+            Ok((*reference.elem).clone())
+        }
+        other => {
+            let shown = match other {
+                Type::Reference(reference) => reference.elem.to_token_stream(),
+                other => other.to_token_stream(),
+            };
+            Err(Error::new_spanned(
+                other,
+                format!(
+                    "the second parameter of {role} is its configuration, behind a shared reference: write \
+                     `config: &{shown}`"
+                ),
+            ))
         }
     }
 }
 
-/// `T` of a parameter `name: &T`.
-fn referenced(parameter: &FnArg, expected: &str) -> Result<Type> {
+fn typed(parameter: &FnArg) -> Result<&Type> {
     match parameter {
-        FnArg::Typed(parameter) => match &*parameter.ty {
-            Type::Reference(reference) if reference.mutability.is_none() => {
-                Ok((*reference.elem).clone())
-            }
-            other => Err(Error::new(other.span(), expected)),
-        },
-        FnArg::Receiver(receiver) => Err(Error::new(
-            receiver.span(),
-            "a plugin's function has no `self`; implement `Plugin` for a type instead",
+        FnArg::Typed(parameter) => Ok(&parameter.ty),
+        FnArg::Receiver(receiver) => Err(Error::new_spanned(
+            receiver,
+            "a plugin's function has no `self`: move it out of the `impl`, or implement `Plugin` for the type",
         )),
     }
 }

@@ -3,6 +3,7 @@
 use waypost_sdk::{
     log::Level,
     prelude::*,
+    roles,
     testing::{Harness, Outcome, TestMessage},
 };
 
@@ -22,6 +23,20 @@ mod plugins {
             "never" => reject!("refused on {} bytes", message.payload().len()),
             text => Ok(text.parse()?),
         }
+    }
+
+    #[transform(reads(payloads))]
+    pub(super) fn busy(message: &Message) -> Result<[Outgoing; 2]> {
+        match message.payload() {
+            b"later" => Err(Error::retry_after(Duration::from_millis(20))),
+            _ => Ok([Outgoing::new(), Outgoing::new().payload("too")]),
+        }
+    }
+
+    /// Its error is not the SDK's.
+    #[router(reads(payloads))]
+    pub(super) fn utf8<'a>(message: &Message<'a>) -> Result<&'a str, std::str::Utf8Error> {
+        str::from_utf8(message.payload())
     }
 
     #[filter(reads(payloads), imports(clock, random, metrics))]
@@ -51,9 +66,14 @@ mod plugins {
         metrics::add(message.payload_str()?, 1);
         Ok(true)
     }
+
+    #[filter(imports(clock), deterministic = true)]
+    pub(super) fn timed(_: &Message) -> Result<bool> {
+        Ok(true)
+    }
 }
 
-use plugins::{Answers, Asks, Misnamed, Undeclared};
+use plugins::{Answers, Asks, Busy, Misnamed, Timed, Undeclared, Utf8};
 
 #[test]
 fn an_error_rejects_or_asks_for_another_try() {
@@ -67,6 +87,7 @@ fn an_error_rejects_or_asks_for_another_try() {
             "rejected: provided string was not `true` or `false`",
         ],
     );
+    assert_eq!(run::<Busy>(json!({}), &["later", "x"]), ["retried after 20ms", "emitted x, too"]);
 }
 
 #[test]
@@ -79,6 +100,17 @@ fn a_retry_keeps_its_delay_in_another_context_and_beyond_what_the_contract_can_s
     assert_eq!(after, Duration::from_millis(u64::MAX));
     let error = Error::retry_after(Duration::from_secs(1)).context("busy");
     assert_eq!(error.to_string(), "busy: the plugin asks for another try after 1s");
+}
+
+#[test]
+fn a_function_may_return_an_error_of_its_own() {
+    let mut plugin = Harness::<Utf8>::new(json!({})).unwrap();
+    let outcomes = plugin.run([TestMessage::new("t", "u"), TestMessage::new("t", [0xff])]);
+    assert_eq!(outcomes[0], Outcome::Emitted(vec![TestMessage::new("u", "u")]));
+    assert!(
+        matches!(&outcomes[1], Outcome::Rejected(why) if why.contains("utf-8")),
+        "{outcomes:?}"
+    );
 }
 
 #[test]
@@ -107,6 +139,7 @@ fn a_function_that_is_called_by_itself_has_the_systems_time_and_counts_nowhere()
     SEEN.increment();
     assert!(clock::now_ms() > 0);
     assert_ne!(random::next_u64(), random::next_u64());
+    assert!(roles::FilterResult::verdict(Ok::<_, Error>(true)).is_ok());
 }
 
 #[test]
@@ -134,4 +167,11 @@ fn what_was_said_before_a_panic_is_still_there() {
     let run = std::panic::AssertUnwindSafe(|| plugin.run(batch));
     assert!(std::panic::catch_unwind(run).is_err());
     assert_eq!(plugin.counter("good"), 1);
+}
+
+#[test]
+fn who_imports_the_clock_or_chance_is_not_deterministic_unless_it_says_so() {
+    assert!(!Asks::manifest().deterministic);
+    assert!(Timed::manifest().deterministic);
+    assert!(Misnamed::manifest().deterministic);
 }

@@ -8,6 +8,7 @@ use waypost_sdk::{
 };
 
 mod imports;
+mod upcast;
 
 /// The plugins of each role, as a user writes them.
 mod plugins {

@@ -1,0 +1,10 @@
+//! A filter that cannot fail.
+
+use waypost_sdk::prelude::*;
+
+#[filter]
+fn empty(message: &Message) -> bool {
+    message.payload().is_empty()
+}
+
+fn main() {}
