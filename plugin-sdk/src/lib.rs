@@ -34,16 +34,95 @@
 //! }
 //! ```
 //!
-//! [`filter`], [`transform`] and [`router`] each make a type that implements [`Plugin`], named like
-//! the function in CamelCase, and export it; the function stays as it is, to be called by tests. An
-//! error that it returns rejects the message with the error's text: the message becomes a dead
-//! letter, and its neighbours go on. What fits none of the three implements [`Plugin`] itself and is
-//! exported with [`export!`].
+//! [`filter`], [`transform`], [`router`] and [`upcast`] each make a type that implements [`Plugin`], named
+//! like the function in CamelCase, and export it; the function stays as it is, to be called by tests. What
+//! fits none of them implements [`Plugin`] itself and is exported with [`export!`]. A crate holds one plugin.
 //!
-//! `cargo build --release --target wasm32-unknown-unknown` makes the artefact that a router loads.
+//! # Configuration
 //!
-//! The configuration is the stage's `config` table, read with serde; what is wrong in it is told by
-//! its path when the stage is deployed.
+//! The second parameter is the stage's `config` table, read with serde; what is wrong in it is told by its
+//! path when the stage is deployed, and the deploy is refused. `#[serde(deny_unknown_fields)]` finds
+//! misspelt keys.
+//!
+//! # Reading messages
+//!
+//! A [`Message`] is a view of topic, key, headers, payload and creation time. `reads(...)` names the
+//! columns that are needed; others are not copied into the sandbox. [`Message::json`] reads JSON into a type,
+//! [`json`] looks into it by pointers. [`Message::payload`] is the bytes, for a format of one's own:
+//!
+//! ```
+//! use waypost_sdk::prelude::*;
+//!
+//! /// Keeps frames whose first byte is their version, 2 or later.
+//! #[filter(reads(payloads))]
+//! fn recent(message: &Message) -> Result<bool> {
+//!     let [version, ..] = message.payload() else { reject!("the frame is empty") };
+//!     Ok(*version >= 2)
+//! }
+//!
+//! use waypost_sdk::testing::{Harness, Outcome, TestMessage};
+//! let mut plugin = Harness::<Recent>::new(json!({}))?;
+//! let frames = [&[2, 0][..], &[1], &[]].map(|frame| TestMessage::new("t", frame));
+//! let rejected = Outcome::Rejected("the frame is empty".to_owned());
+//! assert_eq!(plugin.run(frames), [Outcome::Forwarded, Outcome::Dropped, rejected]);
+//! # Ok::<(), Error>(())
+//! ```
+//!
+//! or for Protobuf by way of `prost`:
+//!
+//! ```
+//! use prost::Message as _;
+//! use waypost_sdk::prelude::*;
+//!
+//! #[derive(Clone, PartialEq, prost::Message)]
+//! struct Reading {
+//!     #[prost(double, tag = "1")]
+//!     celsius: f64,
+//! }
+//!
+//! #[transform(reads(payloads))]
+//! fn rounded(message: &Message) -> Result<Outgoing> {
+//!     let mut reading = Reading::decode(message.payload())?;
+//!     reading.celsius = reading.celsius.round();
+//!     Ok(Outgoing::new().payload(reading.encode_to_vec()))
+//! }
+//!
+//! use waypost_sdk::testing::{Harness, Outcome, TestMessage};
+//! let reading = |celsius| TestMessage::new("t", Reading { celsius }.encode_to_vec());
+//! let mut plugin = Harness::<Rounded>::new(json!({}))?;
+//! assert_eq!(plugin.run_one(reading(20.6)), Outcome::Emitted(vec![reading(21.0)]));
+//! # Ok::<(), Error>(())
+//! ```
+//!
+//! # Changing messages, and emitting many
+//!
+//! An [`Outgoing`] is the message again until something is set. A `#[transform]` returns one, an `Option`, a
+//! `Vec` or an array of them:
+//!
+//! ```
+//! use waypost_sdk::prelude::*;
+//!
+//! #[transform(reads(payloads))]
+//! fn lines(message: &Message) -> Result<Vec<Outgoing>> {
+//!     Ok(message.payload_str()?.lines().map(|line| Outgoing::new().payload(line)).collect())
+//! }
+//! ```
+//!
+//! # Dropping, rejecting, retrying
+//!
+//! `Ok(false)` of a filter, or nothing from a transformation, drops the message on purpose. An error
+//! rejects it: it becomes a dead letter with the error's text, and its neighbours go on. [`reject!`] says
+//! that with a format; [`Error::retry_after`] has the message handed over again later instead.
+//!
+//! # Logging and counting
+//!
+//! [`log!`](macro@log) writes a line, [`metrics::Counter`] counts, for which the attribute says
+//! `imports(metrics)`.
+//!
+//! # Time and chance
+//!
+//! [`clock::now_ms`] and [`random::next_u64`], with `imports(clock, random)`. A plugin that imports either is
+//! not deterministic unless it says so.
 //!
 //! # Tests without Wasm
 //!
@@ -62,6 +141,14 @@
 //! assert_eq!(outcomes, [Outcome::Dropped, Outcome::Forwarded]);
 //! # Ok::<(), waypost_sdk::Error>(())
 //! ```
+//!
+//! The [`Harness`](testing::Harness) also sets time and chance, and shows what was counted and logged.
+//!
+//! # Building and deploying
+//!
+//! `cargo build --release --target wasm32-unknown-unknown` makes the artefact. Put into the plugin folder of
+//! a router as `<name>.wasm` it is tried beside the traffic and swapped in between two batches; a route
+//! names it in `[[route.stage]]` with `plugin = "<name>"` and `config = { ... }`.
 
 // This crate cannot forbid unsafe code: what wit-bindgen generates in `bindings` calls the component
 // model's ABI. The workspace denies it and `bindings` alone allows it. A plugin's crate can forbid it,
