@@ -7,6 +7,7 @@ mod credit;
 mod dead_letter;
 mod isolation;
 mod lane;
+mod retry;
 mod rollback;
 mod route;
 mod table;
@@ -17,6 +18,7 @@ pub use credit::{Credit, CreditExceeded};
 pub use dead_letter::{DeadLetterError, DeadLetters, Failure};
 pub use isolation::{AfterFailure, DEFAULT_FAILED_CALLS, Isolation};
 pub use lane::lane_of;
+pub use retry::{Parking, Place, RetryPolicy};
 pub use rollback::{Counts, RollbackPolicy};
 pub use route::{
     BatchPolicy, Destination, NameError, PluginName, RouteDefinition, RouteName, RouteSetError,
@@ -24,6 +26,6 @@ pub use route::{
 };
 pub use table::{EntryId, RouteTable};
 pub use verdict::{
-    Change, ChangeColumn, ContractError, Emitted, Failed, Folded, OutputLimits, StageOutput,
-    Verdict, fold,
+    Change, ChangeColumn, ContractError, Emitted, Failed, Folded, OutputLimits, Retried,
+    StageOutput, Verdict, fold,
 };

@@ -4,7 +4,7 @@ use std::{collections::HashSet, fmt, num::NonZeroU16, sync::Arc};
 
 use waypost_protocol::{Pattern, Topic};
 
-use crate::BreakerPolicy;
+use crate::{BreakerPolicy, RetryPolicy};
 
 /// Why text is no name of a route, stage or plugin.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -118,6 +118,8 @@ pub struct RouteDefinition {
     pub batch: BatchPolicy,
     /// When the breaker of one of its stages opens.
     pub breaker: BreakerPolicy,
+    /// How it tries messages again.
+    pub retry: RetryPolicy,
 }
 
 /// Why routes do not stand together.
@@ -231,6 +233,7 @@ mod tests {
             lanes: NonZeroU16::MIN,
             batch: BatchPolicy::default(),
             breaker: BreakerPolicy::default(),
+            retry: RetryPolicy::default(),
         }
     }
 

@@ -3,6 +3,8 @@
 //! The answer comes from a sandbox and is not trusted: whatever contradicts the contract is a
 //! [`ContractError`], never a panic, and never half applied.
 
+use std::collections::HashSet;
+
 use waypost_protocol::{
     Batch, BatchBuilder, BatchError, ErrorCode, HeaderError, Headers, Limits, MessageView,
     TopicError, check_topic,
@@ -158,9 +160,22 @@ pub struct Folded {
     pub batches: Vec<Batch>,
     /// Messages that were dropped on purpose.
     pub dropped: usize,
-    /// Messages that become dead letters: rejected ones, retries that nobody carries out, and those
-    /// whose emitted topic is none.
+    /// Messages that become dead letters: rejected ones, and those whose emitted topic is none.
     pub failed: Vec<Failed>,
+    /// Messages that are to be tried again.
+    pub retried: Vec<Retried>,
+    /// Messages behind one of [`retried`](Self::retried) with the same key. What the plugin said of them does
+    /// not count, so that they keep their order: they are to be called when that one has gone on.
+    pub following: Vec<u32>,
+}
+
+/// A message that is to be tried again, with its index in the stage's input.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Retried {
+    /// Its index.
+    pub index: u32,
+    /// The least wait that the plugin asked for, in milliseconds.
+    pub after_ms: u64,
 }
 
 /// Makes the next batch from a stage's answer.
@@ -182,17 +197,25 @@ pub fn fold(
     let mut folded = Folded::default();
     let mut forwarded = Vec::with_capacity(if emits { 0 } else { input.len() });
     let mut rebuild = Rebuild::new(input, output.emitted.as_ref(), limits)?;
+    let mut parked = HashSet::new();
     for (index, verdict) in (0_u32..).zip(&output.verdicts) {
+        let key = || input.get(index as usize).and_then(|message| message.key());
+        if !parked.is_empty() && key().is_some_and(|key| parked.contains(key)) {
+            if let Verdict::Emit(count) = verdict {
+                rebuild.skip(*count);
+            }
+            folded.following.push(index);
+            continue;
+        }
         match verdict {
             Verdict::Forward if emits => rebuild.forward(index)?,
             Verdict::Forward => forwarded.push(index),
             Verdict::Drop => folded.dropped += 1,
             Verdict::Emit(count) => folded.failed.extend(rebuild.emit(index, *count)?),
-            Verdict::Retry(after_ms) => folded.failed.push(Failed {
-                index,
-                code: ErrorCode::PluginRetry,
-                error: format!("the plugin asked for a retry after {after_ms} ms"),
-            }),
+            Verdict::Retry(after_ms) => {
+                parked.extend(key());
+                folded.retried.push(Retried { index, after_ms: *after_ms });
+            }
             Verdict::Reject(reason) => folded.failed.push(Failed {
                 index,
                 code: ErrorCode::PluginRejected,
@@ -288,6 +311,11 @@ impl<'a> Rebuild<'a> {
     fn finish(mut self) -> Vec<Batch> {
         self.full.extend(self.builder.finish());
         self.full
+    }
+
+    /// Passes over what would replace a message.
+    fn skip(&mut self, count: u32) {
+        self.position += count as usize;
     }
 
     /// Appends what replaces a message. A topic that is none fails that message alone.

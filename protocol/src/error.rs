@@ -94,7 +94,7 @@ error_codes! {
     PluginMemory = 604 "PLUGIN_MEMORY" stays "A plugin hit its memory or table limit." "Make it smaller, or raise its limit."
     PluginOutput = 605 "PLUGIN_OUTPUT" stays "A plugin's output is over its limit." "Emit less, or raise the limit."
     PluginContract = 606 "PLUGIN_CONTRACT" stays "A plugin's answer contradicts the contract." "Mend the plugin, or its SDK."
-    PluginRetry = 607 "PLUGIN_RETRY" stays "A plugin asked for a retry where there is none." "Reject the message instead."
+    PluginRetry = 607 "PLUGIN_RETRY" stays "A plugin asked for another try until none was left." "Mend what it waits for, or allow more attempts."
     BadDestination = 608 "BAD_DESTINATION" stays "A message came out of its route without a valid destination." "Set the route's destination, or mend the router plugin."
 }
 

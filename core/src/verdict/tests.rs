@@ -82,6 +82,38 @@ fn a_topic_that_is_none_fails_its_message_alone() {
     }
 }
 
+#[test]
+fn a_retried_message_keeps_those_behind_it_with_its_key_back() {
+    let mut builder = BatchBuilder::new();
+    for (key, payload) in [
+        (Some(&b"a"[..]), "0"),
+        (Some(b"b"), "1"),
+        (Some(b"a"), "2"),
+        (None, "3"),
+        (Some(b"b"), "4"),
+    ] {
+        builder.push("in", key, &[], payload.as_bytes(), 9).expect("it fits");
+    }
+    let input = builder.finish().expect("there are messages");
+    let emitted = Emitted {
+        sources: vec![2, 2, 4],
+        payloads: set(&["x", "y", "four"]),
+        ..Emitted::default()
+    };
+    let verdicts = vec![
+        Verdict::Retry(50),
+        Verdict::Forward,
+        Verdict::Emit(2),
+        Verdict::Retry(0),
+        Verdict::Emit(1),
+    ];
+    let output = StageOutput { verdicts, emitted: Some(emitted) };
+    let folded = fold(&input, &output, ALLOWED, Limits::default()).expect("it is sound");
+    assert_eq!(read(&folded), [("in", "1"), ("in", "four")].map(|(a, b)| (a.into(), b.into())));
+    let retried = [Retried { index: 0, after_ms: 50 }, Retried { index: 3, after_ms: 0 }];
+    assert_eq!((folded.retried.as_slice(), folded.following.as_slice()), (&retried[..], &[2][..]));
+}
+
 fn check_refused(verdicts: Vec<Verdict>, emitted: Option<Emitted>, expected: ErrorCode) {
     let error = folded(verdicts, emitted).expect_err("it is nonsense");
     assert_eq!(error.code(), expected, "{error}");

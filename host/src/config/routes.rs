@@ -5,8 +5,8 @@ use std::num::NonZeroU16;
 use serde_json::{Map, Number};
 use toml::de::{DeTable, DeValue};
 use waypost_core::{
-    BatchPolicy, BreakerPolicy, Destination, NameError, PluginName, RouteDefinition, RouteName,
-    StageDefinition, StageName,
+    BatchPolicy, BreakerPolicy, Destination, NameError, PluginName, RetryPolicy, RouteDefinition,
+    RouteName, StageDefinition, StageName,
 };
 use waypost_protocol::{MAX_BATCH_MESSAGES, MAX_FRAME_BYTES, Pattern, Topic};
 
@@ -19,6 +19,8 @@ const MAX_JOINED_BYTES: u32 = MAX_FRAME_BYTES - (1 << 20);
 const LONGEST_LINGER_MS: u32 = 60_000;
 /// An hour: whoever mends a plugin deploys it, which closes the breaker at once.
 const LONGEST_OPEN_MS: u32 = 3_600_000;
+/// A day: what waits longer in memory is better published again.
+const LONGEST_RETRY_MS: u32 = 86_400_000;
 
 /// A route as far as its keys, one by one, are right.
 #[derive(Debug)]
@@ -53,6 +55,7 @@ pub(super) fn read_route(section: &mut Section<'_, '_>) -> DraftRoute {
     let lanes = section.integer("lanes", 1, 1..=1024);
     let batch = section.section("batch", batch);
     let breaker = section.section("breaker", breaker);
+    let retry = section.section("retry", retry);
     let stages = section.sections("stage", read_stage);
 
     let broken_topic = topic.is_none() && section.reader.is_set(&section.path_of("to"));
@@ -68,6 +71,7 @@ pub(super) fn read_route(section: &mut Section<'_, '_>) -> DraftRoute {
         lanes: NonZeroU16::new(lanes).unwrap_or(NonZeroU16::MIN),
         batch,
         breaker,
+        retry,
     });
     let path = section.path.clone();
     DraftRoute { path, name, definition, is_incomplete, stages: stage_paths, plugins }
@@ -89,6 +93,17 @@ fn breaker(section: &mut Section<'_, '_>) -> BreakerPolicy {
         failed_calls: section.integer("failed_calls", default.failed_calls, 1..=10_000),
         open_ms: section.integer("open_ms", default.open_ms, 1..=LONGEST_OPEN_MS),
         max_open_ms: section.integer("max_open_ms", default.max_open_ms, 1..=LONGEST_OPEN_MS),
+    }
+}
+
+fn retry(section: &mut Section<'_, '_>) -> RetryPolicy {
+    let default = RetryPolicy::default();
+    RetryPolicy {
+        attempts: section.integer("attempts", default.attempts, 1..=1000),
+        first_ms: section.integer("first_ms", default.first_ms, 0..=LONGEST_RETRY_MS),
+        max_ms: section.integer("max_ms", default.max_ms, 0..=LONGEST_RETRY_MS),
+        parked_messages: section.integer("parked_messages", default.parked_messages, 1..=1_000_000),
+        parked_bytes: section.integer("parked_bytes", default.parked_bytes, 1024..=1 << 30),
     }
 }
 

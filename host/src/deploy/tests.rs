@@ -4,8 +4,8 @@ use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use prometheus::Registry;
 use waypost_core::{
-    BatchPolicy, BreakerPolicy, Destination, PluginName, RollbackPolicy, RouteDefinition,
-    RouteName, StageDefinition, StageName,
+    BatchPolicy, BreakerPolicy, Destination, PluginName, RetryPolicy, RollbackPolicy,
+    RouteDefinition, RouteName, StageDefinition, StageName,
 };
 use waypost_protocol::Pattern;
 
@@ -55,6 +55,7 @@ fn stand_in(path: &Path, stages: Vec<StageDefinition>, folder: tempfile::TempDir
         lanes: std::num::NonZeroU16::MIN,
         batch: BatchPolicy::default(),
         breaker: BreakerPolicy::default(),
+        retry: RetryPolicy::default(),
     };
     let metrics = DeployMetrics::register(&registry).expect("a new registry");
     let store = VersionStore::open(folder.path().join("versions"), 10).expect("it is made");

@@ -136,9 +136,27 @@ struct Lane {
     pipeline: Pipeline,
 }
 
+/// What a lane does next.
+enum Next {
+    /// These jobs, as one batch.
+    Jobs(Vec<Job>),
+    /// Messages that were parked.
+    Due,
+    /// Nothing: the inlet is closed and empty.
+    Closed,
+}
+
 impl Lane {
     async fn run(mut self) {
-        while let Some(jobs) = self.next_jobs().await {
+        loop {
+            let jobs = match self.next().await {
+                Next::Jobs(jobs) => jobs,
+                Next::Due => {
+                    self.pipeline.run_due().await;
+                    continue;
+                }
+                Next::Closed => return self.pipeline.give_up().await,
+            };
             let Some(first) = jobs.first() else {
                 continue;
             };
@@ -153,12 +171,38 @@ impl Lane {
         }
     }
 
-    /// The jobs of the next batch, by the policy's bounds; `None` once the inlet is closed and empty.
-    async fn next_jobs(&mut self) -> Option<Vec<Job>> {
+    /// Awaits what is to be done. Parked messages go before new ones.
+    async fn next(&mut self) -> Next {
+        let due = self.pipeline.next_due();
+        match due {
+            Some(due) if due <= Instant::now() => return Next::Due,
+            Some(due) if self.pipeline.is_full() => {
+                tokio::time::sleep_until(due).await;
+                return Next::Due;
+            }
+            _ => {}
+        }
+        let due = async {
+            match due {
+                Some(due) => tokio::time::sleep_until(due).await,
+                None => std::future::pending().await,
+            }
+        };
         let first = match self.held.take() {
             Some(held) => held,
-            None => self.inlet.recv().await?,
+            None => tokio::select! {
+                () = due => return Next::Due,
+                job = self.inlet.recv() => match job {
+                    Some(job) => job,
+                    None => return Next::Closed,
+                },
+            },
         };
+        Next::Jobs(self.joined_by(first).await)
+    }
+
+    /// The jobs of the next batch after its first, by the policy's bounds.
+    async fn joined_by(&mut self, first: Job) -> Vec<Job> {
         let deadline = Instant::now() + Duration::from_millis(self.policy.linger_ms.into());
         let (mut messages, mut bytes) = (first.batch.len(), first.batch.byte_len());
         let mut jobs = vec![first];
@@ -182,7 +226,7 @@ impl Lane {
             }
             jobs.push(next);
         }
-        Some(jobs)
+        jobs
     }
 }
 

@@ -44,6 +44,10 @@ pub struct RouterMetrics {
     pub dead_letters_unseen: IntCounterVec,
     /// Calls into plugins that failed as a whole.
     pub stage_failures: IntCounterVec,
+    /// Messages that were parked to be tried again.
+    pub retries: IntCounterVec,
+    /// Messages that are parked now, those behind a retry with their key too.
+    pub parked: IntGaugeVec,
     /// Breakers that opened.
     pub breaker_opened: IntCounterVec,
     /// 1 while a stage's breaker is open and its messages wait.
@@ -140,6 +144,18 @@ impl RouterMetrics {
                 "Messages that a stage's plugin failed on, each found guilty alone",
                 &["route", "stage"],
             )?,
+            retries: by(
+                "waypost_stage_retries_total",
+                "Times that a message was parked to be tried again",
+                &["route", "stage"],
+            )?,
+            parked: IntGaugeVec::new(
+                Opts::new(
+                    "waypost_route_parked_messages",
+                    "Messages that wait to be tried again, or behind one with their key",
+                ),
+                &["route"],
+            )?,
             breaker_opened: by(
                 "waypost_stage_breaker_opened_total",
                 "Times that a stage's breaker opened because its plugin failed again and again",
@@ -171,12 +187,14 @@ impl RouterMetrics {
         for each in [&self.route_messages, &self.route_outputs, &self.dead_letters_unseen] {
             each.with_label_values(&[name]);
         }
+        self.parked.with_label_values(&[name]);
         for stage in &route.stages {
             let labels = [name, stage.name.as_str()];
             self.dropped.with_label_values(&labels);
             self.stage_messages.with_label_values(&labels);
             self.stage_failed_messages.with_label_values(&labels);
             self.swaps.with_label_values(&labels);
+            self.retries.with_label_values(&labels);
             self.breaker_opened.with_label_values(&labels);
             self.breaker_open.with_label_values(&labels);
             let _ = self.failures_of(labels);
@@ -223,10 +241,12 @@ impl RouterMetrics {
             &self.stage_messages,
             &self.stage_failed_messages,
             &self.swaps,
+            &self.retries,
             &self.breaker_opened,
         ] {
             registry.register(Box::new(each.clone()))?;
         }
+        registry.register(Box::new(self.parked.clone()))?;
         registry.register(Box::new(self.breaker_open.clone()))?;
         registry.register(Box::new(self.subscriptions.clone()))?;
         registry.register(Box::new(self.stage_seconds.clone()))?;

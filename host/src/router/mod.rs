@@ -9,6 +9,7 @@ mod instances;
 mod lane;
 mod metrics;
 mod outlet;
+mod parked;
 mod pipeline;
 mod publish;
 mod queue;

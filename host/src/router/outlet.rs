@@ -17,7 +17,7 @@ pub(super) struct Outlet {
 
 /// What a batch of the lane leaves behind beside its outputs.
 pub(super) struct Job {
-    ingest_ms: u64,
+    pub(super) ingest_ms: u64,
     letters: DeadLetters,
     /// The versions that the dead letters met.
     letters_envelope: Arc<Envelope>,

@@ -17,6 +17,9 @@ pub trait StageVersion: Debug + Send + Sync {
     /// How much its answers may hold.
     fn output_limits(&self) -> OutputLimits;
 
+    /// Whether the same batch always gets the same answer, so that another try would be in vain.
+    fn is_deterministic(&self) -> bool;
+
     /// A new instance, configured.
     fn instantiate(&self) -> BoxFuture<'_, Result<Box<dyn StageInstance>, StageFailure>>;
 }

@@ -1,13 +1,14 @@
 //! The router with plugins that are plain functions.
 
 mod failing;
+mod retrying;
 
 use std::num::NonZeroU16;
 
 use futures_util::future::BoxFuture;
 use waypost_core::{
-    BatchPolicy, BreakerPolicy, Destination, Emitted, OutputLimits, PluginName, RouteName,
-    StageDefinition, StageName, StageOutput, Verdict,
+    BatchPolicy, BreakerPolicy, Destination, Emitted, OutputLimits, PluginName, RetryPolicy,
+    RouteName, StageDefinition, StageName, StageOutput, Verdict,
 };
 use waypost_protocol::{BatchBuilder, ConnectionId, StageRun, Topic, dead_letter};
 
@@ -35,6 +36,10 @@ impl StageVersion for FakeVersion {
 
     fn output_limits(&self) -> OutputLimits {
         OutputLimits { max_emitted_per_message: 4 }
+    }
+
+    fn is_deterministic(&self) -> bool {
+        true
     }
 
     fn instantiate(&self) -> BoxFuture<'_, Result<Box<dyn StageInstance>, StageFailure>> {
@@ -105,6 +110,7 @@ fn route(name: &str, lanes: u16, destination: Option<&str>) -> RouteDefinition {
         lanes: NonZeroU16::new(lanes).expect("not zero"),
         batch: BatchPolicy::default(),
         breaker: BreakerPolicy::default(),
+        retry: RetryPolicy::default(),
     }
 }
 

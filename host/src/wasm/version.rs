@@ -74,6 +74,10 @@ impl StageVersion for Version {
         output_limits(self.offer.limits)
     }
 
+    fn is_deterministic(&self) -> bool {
+        self.manifest.deterministic
+    }
+
     fn instantiate(&self) -> BoxFuture<'_, Result<Box<dyn StageInstance>, StageFailure>> {
         Box::pin(async move {
             let start = async {

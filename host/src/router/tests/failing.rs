@@ -141,6 +141,10 @@ impl StageVersion for NeverStarts {
         OutputLimits { max_emitted_per_message: 4 }
     }
 
+    fn is_deterministic(&self) -> bool {
+        true
+    }
+
     fn instantiate(&self) -> BoxFuture<'_, Result<Box<dyn StageInstance>, StageFailure>> {
         let failure = StageFailure { code: ErrorCode::PluginMemory, text: "no room".into() };
         Box::pin(async { Err(failure) })

@@ -1,8 +1,10 @@
 //! What a lane does with a batch: each stage in order, then its destination.
 
+mod retry;
+
 use std::{ops::Range, sync::Arc};
 
-use waypost_core::{BatchPolicy, Failed, Isolation, RouteDefinition};
+use waypost_core::{BatchPolicy, Failed, Folded, Isolation, RouteDefinition};
 use waypost_protocol::Batch;
 
 use super::{
@@ -11,6 +13,7 @@ use super::{
     instances::{CallFailure, Instances},
     metrics::RouterMetrics,
     outlet::{History, Job, Outlet},
+    parked::{Trial, Waiting},
     stage::{Stage, StageFailure},
     stage_set::StageSet,
 };
@@ -25,6 +28,7 @@ pub(super) struct Pipeline {
     metrics: Arc<RouterMetrics>,
     instances: Instances,
     outlet: Outlet,
+    waiting: Waiting,
 }
 
 /// A batch on its way, with what is left of it in the stage that it has come to.
@@ -39,6 +43,15 @@ struct Work {
     first_failure_ms: Option<u64>,
     /// The breaker has let it go.
     is_admitted: bool,
+    /// It is one message, which was parked before.
+    trial: Option<Trial>,
+}
+
+impl Work {
+    /// Its isolation, which whoever takes it puts back if something is left of it.
+    fn take_isolation(&mut self) -> Isolation {
+        std::mem::replace(&mut self.isolation, Isolation::new(1, 1))
+    }
 }
 
 impl Pipeline {
@@ -51,7 +64,8 @@ impl Pipeline {
         let metrics = fanout.metrics.clone();
         let instances = Instances::new(definition.name.clone(), metrics.clone());
         let outlet = Outlet::new(definition.clone(), fanout);
-        Self { definition: definition.clone(), stages, gates, metrics, instances, outlet }
+        let waiting = Waiting::new(definition.name.clone(), definition.retry, metrics.clone());
+        Self { definition: definition.clone(), stages, gates, metrics, instances, outlet, waiting }
     }
 
     /// Runs a batch through the route and hands on what comes of it, awaiting room behind. What comes of
@@ -64,14 +78,18 @@ impl Pipeline {
         let mut job = self.outlet.job(&stages, ingest_ms);
         let mut work = Vec::new();
         self.enter(&mut work, 0, vec![input], &stages);
+        self.work_off(work, &mut job).await;
+    }
+
+    async fn work_off(&mut self, mut work: Vec<Work>, job: &mut Job) {
         while let Some(item) = work.pop() {
             if item.position < item.stages.len() {
-                self.step(item, &mut work, &mut job).await;
+                self.step(item, &mut work, job).await;
             } else {
-                self.outlet.leave(item.batch, &item.stages, &mut job).await;
+                self.outlet.leave(item.batch, &item.stages, job).await;
             }
         }
-        self.outlet.deliver_letters(&mut job).await;
+        self.outlet.deliver_letters(job).await;
     }
 
     /// Puts batches before a stage, the first of them to be taken next, in parts that keep the policy's
@@ -99,6 +117,7 @@ impl Pipeline {
                     isolation,
                     first_failure_ms: None,
                     is_admitted: false,
+                    trial: None,
                 });
             }
             if let Some(added) = work.get_mut(from..) {
@@ -119,19 +138,24 @@ impl Pipeline {
         else {
             return;
         };
-        match self.instances.call(position, &stage, &part).await {
+        let following = match &item.trial {
+            Some(_) => Vec::new(),
+            None => self.waiting.following(position, &part),
+        };
+        let called = without(&part, &following);
+        let outcome = match &called {
+            Some(called) => self.instances.call(position, &stage, called).await,
+            None => Ok(Folded::default()),
+        };
+        match outcome {
             Ok(folded) => {
-                self.gate(position).inspect(|gate| gate.succeeded());
-                let labels = [self.definition.name.as_str(), stage.name.as_str()];
-                let seen = self.metrics.stage_messages.with_label_values(&labels);
-                seen.inc_by(part.len() as u64);
-                let dropped = self.metrics.dropped.with_label_values(&labels);
-                dropped.inc_by(folded.dropped as u64);
-                for failed in &folded.failed {
-                    self.outlet.bury(job, &part, Some(&stage), failed, History::begin());
+                if let Some(called) = &called {
+                    self.count(position, &stage, called, &folded);
+                    self.end_or_park(&mut item, &stage, called, &folded, job);
                 }
+                self.waiting.follow(position, &part, &following, job.ingest_ms);
                 let stages = item.stages.clone();
-                if let Some(isolation) = item.isolation.succeeded() {
+                if let Some(isolation) = item.take_isolation().succeeded() {
                     work.push(Work { isolation, ..item });
                 }
                 self.enter(work, position + 1, folded.batches, &stages);
@@ -144,7 +168,7 @@ impl Pipeline {
             Err(CallFailure::Process(failure)) => {
                 let first = item.first_failure_ms.unwrap_or_else(now_ms);
                 let is_untried = item.isolation.is_untried();
-                let (after, rest) = item.isolation.failed();
+                let (after, rest) = item.take_isolation().failed();
                 self.tell_failure(&stage, &failure, is_untried || after.guilty.is_some());
                 let mut is_admitted = true;
                 if let Some((index, attempts)) = after.guilty {
@@ -153,8 +177,15 @@ impl Pipeline {
                     let StageFailure { code, text: error } = failure;
                     let index = u32::try_from(index).unwrap_or(u32::MAX);
                     let failed = Failed { index, code, error };
-                    let history = History { attempts, first_failure_ms: first };
-                    self.outlet.bury(job, &item.batch, Some(&stage), &failed, history);
+                    item.first_failure_ms = Some(first);
+                    if stage.version.is_deterministic() {
+                        let history = History { attempts, first_failure_ms: first };
+                        self.outlet.bury(job, &item.batch, Some(&stage), &failed, history);
+                        self.settle(&mut item);
+                    } else {
+                        let batch = item.batch.clone();
+                        self.retry(&mut item, &stage, &batch, failed, 0, job);
+                    }
                     is_admitted =
                         !self.gate(position).is_some_and(|gate| gate.failed(&stage.version));
                 }
@@ -168,6 +199,15 @@ impl Pipeline {
                 }
             }
         }
+    }
+
+    fn count(&self, position: usize, stage: &Stage, called: &Batch, folded: &Folded) {
+        self.gate(position).inspect(|gate| gate.succeeded());
+        let labels = [self.definition.name.as_str(), stage.name.as_str()];
+        let seen = self.metrics.stage_messages.with_label_values(&labels);
+        seen.inc_by(called.len() as u64);
+        let dropped = self.metrics.dropped.with_label_values(&labels);
+        dropped.inc_by(folded.dropped as u64);
     }
 
     /// Waits while the stage's breaker is open. What the route gave up on before is seen meanwhile; who
@@ -212,6 +252,16 @@ impl Pipeline {
     fn gate(&self, position: usize) -> Option<&Gate> {
         self.gates.get(position)
     }
+}
+
+/// A batch without these messages; none when nothing is left.
+fn without(batch: &Batch, indices: &[u32]) -> Option<Batch> {
+    if indices.is_empty() {
+        return Some(batch.clone());
+    }
+    let all = 0..u32::try_from(batch.len()).unwrap_or(u32::MAX);
+    let rest: Vec<u32> = all.filter(|index| indices.binary_search(index).is_err()).collect();
+    batch.gather(&rest)
 }
 
 /// The parts of a batch that keep the policy's bounds.

@@ -1,0 +1,138 @@
+//! The messages of a lane that wait to be tried again, and those behind them.
+
+use std::sync::Arc;
+
+use tokio::time::{Duration, Instant};
+use waypost_core::{Parking, Place, RetryPolicy, RouteName};
+use waypost_protocol::Batch;
+
+use super::metrics::RouterMetrics;
+
+/// A message that waits, as a batch of its own.
+#[derive(Debug)]
+pub(super) struct Parked {
+    pub(super) batch: Batch,
+    pub(super) ingest_ms: u64,
+    /// How often it was tried; not at all if it only waits behind another.
+    pub(super) attempts: u32,
+    /// When it was tried first.
+    pub(super) first_failure_ms: Option<u64>,
+    /// Why it is to be tried again.
+    pub(super) error: String,
+}
+
+/// A parked message that is being tried.
+#[derive(Debug)]
+pub(super) struct Trial {
+    pub(super) place: Place,
+    pub(super) attempts: u32,
+    pub(super) first_failure_ms: Option<u64>,
+}
+
+/// The parked messages of one lane.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    route: RouteName,
+    pub(super) policy: RetryPolicy,
+    parking: Parking<Parked>,
+    /// The parking's time is counted from here.
+    origin: Instant,
+    metrics: Arc<RouterMetrics>,
+    /// What the gauge was told.
+    told: usize,
+}
+
+impl Waiting {
+    pub(super) fn new(route: RouteName, policy: RetryPolicy, metrics: Arc<RouterMetrics>) -> Self {
+        let (parking, origin) = (Parking::default(), Instant::now());
+        Self { route, policy, parking, origin, metrics, told: 0 }
+    }
+
+    /// Whether the lane may take nothing new.
+    pub(super) fn is_full(&self) -> bool {
+        self.parking.is_full(&self.policy)
+    }
+
+    pub(super) fn next_due(&self) -> Option<Instant> {
+        self.parking.next_due_ms().map(|ms| self.origin + Duration::from_millis(ms))
+    }
+
+    /// A message whose time has come.
+    pub(super) fn take_due(&mut self) -> Option<(Place, Parked)> {
+        let taken = self.parking.take_due(self.now_ms());
+        self.tell();
+        taken
+    }
+
+    /// The messages of a batch that must wait at a stage, by their index.
+    pub(super) fn following(&self, stage: usize, batch: &Batch) -> Vec<u32> {
+        if self.parking.is_empty() {
+            return Vec::new();
+        }
+        let messages = (0_u32..).zip(batch.iter());
+        let held = messages.filter(|(_, message)| self.parking.holds(stage, message.key()));
+        held.map(|(index, _)| index).collect()
+    }
+
+    /// Parks a message that was tried, to be tried again after at least `asked_ms`.
+    pub(super) fn park(
+        &mut self,
+        stage: usize,
+        trial: Option<Place>,
+        parked: Parked,
+        asked_ms: u64,
+    ) {
+        let wait = self.policy.delay_ms(parked.attempts, asked_ms, rand::random());
+        let due = self.now_ms().saturating_add(wait);
+        let bytes = parked.batch.byte_len();
+        match trial {
+            Some(place) => self.parking.park_first(place, parked, bytes, due),
+            None => {
+                let key = parked.batch.get(0).and_then(|message| message.key().map(<[u8]>::to_vec));
+                self.parking.park(stage, key.as_deref(), parked, bytes, due);
+            }
+        }
+        self.tell();
+    }
+
+    /// Lets messages of a batch wait behind those with their keys.
+    pub(super) fn follow(&mut self, stage: usize, batch: &Batch, indices: &[u32], ingest_ms: u64) {
+        for &index in indices {
+            let key = batch.get(index as usize).and_then(|message| message.key());
+            let (Some(key), Some(alone)) = (key, batch.gather(&[index])) else {
+                continue;
+            };
+            let bytes = alone.byte_len();
+            let error = String::new();
+            let parked =
+                Parked { batch: alone, ingest_ms, attempts: 0, first_failure_ms: None, error };
+            self.parking.follow(stage, key, parked, bytes);
+        }
+        self.tell();
+    }
+
+    /// What was tried has gone on, or ended.
+    pub(super) fn settled(&mut self, place: Place) {
+        let now = self.now_ms();
+        self.parking.settled(place, now);
+    }
+
+    /// Everything that waits, with its stage.
+    pub(super) fn drain(&mut self) -> Vec<(usize, Parked)> {
+        let drained = self.parking.drain();
+        self.tell();
+        drained
+    }
+
+    fn now_ms(&self) -> u64 {
+        u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    fn tell(&mut self) {
+        let now = self.parking.len();
+        let signed = |number: usize| i64::try_from(number).unwrap_or(i64::MAX);
+        let gauge = self.metrics.parked.with_label_values(&[self.route.as_str()]);
+        gauge.add(signed(now) - signed(self.told));
+        self.told = now;
+    }
+}

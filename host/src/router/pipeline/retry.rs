@@ -1,0 +1,137 @@
+//! What a lane does with messages that are to be tried again.
+
+use std::fmt::Write as _;
+
+use tokio::time::Instant;
+use waypost_core::{Failed, Folded};
+use waypost_protocol::{Batch, ErrorCode};
+
+use super::{
+    super::{
+        outlet::{History, Job},
+        parked::{Parked, Trial},
+        stage::Stage,
+    },
+    Pipeline, Work,
+};
+use crate::time::now_ms;
+
+/// Parked messages that are tried before the lane looks for new ones.
+const MAX_DUE: usize = 64;
+
+impl Pipeline {
+    /// When the next parked message is due.
+    pub(in crate::router) fn next_due(&self) -> Option<Instant> {
+        self.waiting.next_due()
+    }
+
+    /// Whether so many messages are parked that the lane may take nothing new.
+    pub(in crate::router) fn is_full(&self) -> bool {
+        self.waiting.is_full()
+    }
+
+    /// Tries the parked messages that are due, up to so many that new ones do not wait for long.
+    pub(in crate::router) async fn run_due(&mut self) {
+        for _ in 0..MAX_DUE {
+            let Some((place, parked)) = self.waiting.take_due() else {
+                return;
+            };
+            let stages = self.stages.of(self.definition.name.as_str());
+            let mut job = self.outlet.job(&stages, parked.ingest_ms);
+            let mut work = Vec::new();
+            self.enter(&mut work, place.stage(), vec![parked.batch], &stages);
+            let Parked { attempts, first_failure_ms, .. } = parked;
+            if let Some(item) = work.first_mut() {
+                item.trial = Some(Trial { place, attempts, first_failure_ms });
+            }
+            self.work_off(work, &mut job).await;
+        }
+    }
+
+    /// The lane ends: what is parked becomes dead letters.
+    pub(in crate::router) async fn give_up(&mut self) {
+        for (position, parked) in self.waiting.drain() {
+            let stages = self.stages.of(self.definition.name.as_str());
+            let mut job = self.outlet.job(&stages, parked.ingest_ms);
+            let why = if parked.error.is_empty() {
+                "it waited behind another with its key"
+            } else {
+                &parked.error
+            };
+            let error = format!("the router stopped before the message was tried again: {why}");
+            let failed = Failed { index: 0, code: ErrorCode::PluginRetry, error };
+            let first_failure_ms = parked.first_failure_ms.unwrap_or_else(now_ms);
+            let history = History { attempts: parked.attempts.max(1), first_failure_ms };
+            self.outlet.bury(&mut job, &parked.batch, stages.get(position), &failed, history);
+            self.outlet.deliver_letters(&mut job).await;
+        }
+    }
+
+    /// After a call that succeeded: what was rejected is a dead letter, what is to be tried again is parked,
+    /// and what was parked before has gone on.
+    pub(super) fn end_or_park(
+        &mut self,
+        item: &mut Work,
+        stage: &Stage,
+        called: &Batch,
+        folded: &Folded,
+        job: &mut Job,
+    ) {
+        for failed in &folded.failed {
+            self.outlet.bury(job, called, Some(stage), failed, History::begin());
+        }
+        for retried in &folded.retried {
+            let error = match retried.after_ms {
+                0 => "the plugin asked for another try".to_owned(),
+                ms => format!("the plugin asked for another try after {ms} ms"),
+            };
+            let failed = Failed { index: retried.index, code: ErrorCode::PluginRetry, error };
+            self.retry(item, stage, called, failed, retried.after_ms, job);
+        }
+        self.waiting.follow(item.position, called, &folded.following, job.ingest_ms);
+        self.settle(item);
+    }
+
+    /// What was parked before has gone on, or ended.
+    pub(super) fn settle(&mut self, item: &mut Work) {
+        if let Some(trial) = item.trial.take() {
+            self.waiting.settled(trial.place);
+        }
+    }
+
+    /// Parks a message to be tried again after at least so long, unless this was its last attempt.
+    pub(super) fn retry(
+        &mut self,
+        item: &mut Work,
+        stage: &Stage,
+        batch: &Batch,
+        mut failed: Failed,
+        asked_ms: u64,
+        job: &mut Job,
+    ) {
+        let first = item.trial.as_ref().and_then(|trial| trial.first_failure_ms);
+        let first_failure_ms = first.or(item.first_failure_ms).unwrap_or_else(now_ms);
+        let attempts = item.trial.as_ref().map_or(0, |trial| trial.attempts).saturating_add(1);
+        let Some(alone) = batch.gather(&[failed.index]) else {
+            return;
+        };
+        if attempts >= self.waiting.policy.attempts {
+            let _ = write!(failed.error, "; attempt {attempts} was the last");
+            let history = History { attempts, first_failure_ms };
+            self.outlet.bury(job, batch, Some(stage), &failed, history);
+            self.settle(item);
+            return;
+        }
+        let labels = [self.definition.name.as_str(), stage.name.as_str()];
+        self.metrics.retries.with_label_values(&labels).inc();
+        let place = item.trial.take().map(|trial| trial.place);
+        let parked = Parked {
+            batch: alone,
+            ingest_ms: job.ingest_ms,
+            attempts,
+            first_failure_ms: Some(first_failure_ms),
+            error: failed.error,
+        };
+        self.waiting.park(item.position, place, parked, asked_ms);
+    }
+}
