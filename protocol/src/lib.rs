@@ -16,6 +16,7 @@ mod ids;
 mod limits;
 #[cfg(feature = "frames")]
 mod proto;
+pub mod request;
 mod topic;
 
 pub use batch::{
@@ -33,6 +34,7 @@ pub use limits::{
     Limits, LimitsError, MAX_BATCH_MESSAGES, MAX_FRAME_BYTES, MAX_HEADERS, MAX_MESSAGE_BYTES,
     MAX_TOPIC_BYTES, MAX_TOPIC_LEVELS,
 };
+pub use request::{Inbox, InboxError};
 pub use topic::{Pattern, PatternError, PatternLevel, Topic, TopicError, check_topic};
 
 /// The application protocol that both sides name in the TLS handshake.
