@@ -14,7 +14,7 @@ use waypost_protocol::{
 use super::{
     connection::{Peer, unexpected},
     frames::{FrameReader, FrameWriter, Violation},
-    identity::{Action, permit},
+    identity::{Action, Refusal, permit},
 };
 use crate::router::{Origin, Pending, Published};
 
@@ -84,9 +84,8 @@ async fn admit(
         let message = format!("the frame says {}, its batch has {}", publish.count, batch.len());
         return Err(Violation::new(ErrorCode::CountMismatch, message));
     }
-    if let Err(code) = permit(&peer.identity, Action::Publish(&batch)) {
-        let message = code.meaning().to_owned();
-        return Ok(Err(Published::Rejected { code, message }));
+    if let Err(Refusal { code, message }) = permit(&peer.identity, Action::Publish(&batch)) {
+        return Ok(Err(Published::Rejected { code, message: message.to_owned() }));
     }
     Ok(peer.shared.router.publish(Origin { connection: peer.id }, &batch).await)
 }

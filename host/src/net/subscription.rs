@@ -31,8 +31,8 @@ pub(super) async fn serve(
         let message = format!("a subscription needs credit for 1 message and {least} bytes");
         return Err(Violation::new(ErrorCode::CreditTooSmall, message));
     }
-    permit(&peer.identity, Action::Subscribe)
-        .map_err(|code| Violation::new(code, code.meaning()))?;
+    permit(&peer.identity, Action::Subscribe { connection: peer.id, pattern: &pattern })
+        .map_err(|refusal| Violation::new(refusal.code, refusal.message))?;
     let Some(_seat) = peer.take_seat() else {
         let code = ErrorCode::TooManySubscriptions;
         return Err(Violation::new(code, code.meaning()));

@@ -226,6 +226,7 @@ async fn what_a_peer_may_not_do_is_told_on_its_stream_alone() {
     for (frame, expected) in [
         (subscribe("a..b", 1), ErrorCode::BadPattern),
         (poor, ErrorCode::CreditTooSmall),
+        (subscribe("$inbox.>", 1), ErrorCode::Forbidden),
         (subscribe("b", 1), ErrorCode::TooManySubscriptions),
     ] {
         let mut stream = Conversation::open(&connection).await;
@@ -236,14 +237,18 @@ async fn what_a_peer_may_not_do_is_told_on_its_stream_alone() {
         assert_eq!(ErrorCode::from_number(error.code), Some(expected), "{}", error.message);
     }
     let mut publisher = Conversation::open(&connection).await;
-    publisher.send(&publish(0, &batch("$dead.a", 1))).await;
-    let Some(Frame::PublishResult(result)) = publisher.next().await else {
-        panic!("a publish has a result");
-    };
-    let Some(Outcome::Rejected(rejected)) = result.outcome else {
-        panic!("the topic belongs to the router");
-    };
-    assert_eq!(rejected.code, ErrorCode::SystemTopic.number());
+    for (sequence, topic, expected) in
+        [(0, "$dead.a", ErrorCode::SystemTopic), (1, "$inbox.gone", ErrorCode::NoResponder)]
+    {
+        publisher.send(&publish(sequence, &batch(topic, 1))).await;
+        let Some(Frame::PublishResult(result)) = publisher.next().await else {
+            panic!("a publish has a result");
+        };
+        let Some(Outcome::Rejected(rejected)) = result.outcome else {
+            panic!("{topic} takes nothing");
+        };
+        assert_eq!(rejected.code, expected.number());
+    }
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use std::{
 
 use futures_util::future::join_all;
 use waypost_core::{EntryId, RouteTable};
-use waypost_protocol::{Batch, Envelope, ErrorCode, Pattern};
+use waypost_protocol::{Batch, Envelope, ErrorCode, Inbox, MessageView, Pattern, request};
 
 use super::{
     lane::RouteInlet,
@@ -31,6 +31,16 @@ pub(super) struct Fanout {
     pub(super) metrics: Arc<RouterMetrics>,
 }
 
+/// Messages that nobody gets.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Unmatched {
+    pub(super) messages: usize,
+    /// How many of them are replies to an inbox that nobody listens on.
+    pub(super) replies: usize,
+    /// How many of them want a reply.
+    pub(super) requests: usize,
+}
+
 /// The messages of a batch that one target gets, in order; all of them when `None`.
 #[derive(Debug)]
 pub(super) struct Share {
@@ -48,6 +58,18 @@ impl Share {
     }
 }
 
+impl Unmatched {
+    fn count(&mut self, message: MessageView<'_>) {
+        let topic = message.topic();
+        self.messages += 1;
+        if Inbox::covers(topic) {
+            self.replies += 1;
+        } else if !topic.starts_with('$') && message.headers().get(request::REPLY_TO).is_some() {
+            self.requests += 1;
+        }
+    }
+}
+
 impl Fanout {
     pub(super) fn new(block_max: Duration, metrics: Arc<RouterMetrics>) -> Self {
         Self { table: RwLock::default(), block_max, metrics }
@@ -61,23 +83,32 @@ impl Fanout {
         self.table.write().unwrap_or_else(PoisonError::into_inner).remove(id)
     }
 
-    /// Who gets which messages, and how many messages nobody gets.
-    pub(super) fn shares(&self, batch: &Batch) -> (Vec<Share>, usize) {
+    /// Who gets which messages, and how many messages nobody gets, which are counted.
+    pub(super) fn shares(&self, batch: &Batch) -> (Vec<Share>, Unmatched) {
+        let (shares, unmatched) = self.find_shares(batch);
+        self.metrics.dead_inbox_replies.inc_by(unmatched.replies as u64);
+        self.metrics.unanswerable_requests.inc_by(unmatched.requests as u64);
+        (shares, unmatched)
+    }
+
+    fn find_shares(&self, batch: &Batch) -> (Vec<Share>, Unmatched) {
+        let mut unmatched = Unmatched::default();
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
         if let Some(topic) = batch.single_topic() {
             let mut shares = Vec::new();
-            table.for_each_match(topic, |_, target| {
+            for_each_target(&table, topic, |_, target| {
                 shares.push(Share { target: target.clone(), indices: None });
             });
-            let unmatched = if shares.is_empty() { batch.len() } else { 0 };
+            if shares.is_empty() {
+                batch.iter().for_each(|message| unmatched.count(message));
+            }
             return (shares, unmatched);
         }
         let mut shares: Vec<Share> = Vec::new();
         let mut places: HashMap<EntryId, usize> = HashMap::new();
-        let mut unmatched = 0;
         for (index, message) in (0..).zip(batch.iter()) {
             let mut matched = false;
-            table.for_each_match(message.topic(), |id, target| {
+            for_each_target(&table, message.topic(), |id, target| {
                 matched = true;
                 let place = *places.entry(id).or_insert_with(|| {
                     shares.push(Share { target: target.clone(), indices: Some(Vec::new()) });
@@ -87,7 +118,9 @@ impl Fanout {
                     indices.push(index);
                 }
             });
-            unmatched += usize::from(!matched);
+            if !matched {
+                unmatched.count(message);
+            }
         }
         (shares, unmatched)
     }
@@ -105,7 +138,7 @@ impl Fanout {
         });
         // All at once: several that take nothing are waited for no longer than one.
         join_all(admissions).await;
-        unmatched
+        unmatched.messages
     }
 
     /// Puts a delivery into a queue, awaiting room.
@@ -132,4 +165,18 @@ impl Fanout {
             queue.end(ErrorCode::ShuttingDown);
         }
     }
+}
+
+/// Calls `found` for everything that gets a topic's messages. An inbox leads to its subscription alone,
+/// whatever a route names as its source.
+fn for_each_target<'a>(
+    table: &'a RouteTable<Target>,
+    topic: &str,
+    mut found: impl FnMut(EntryId, &'a Target),
+) {
+    let inbox = Inbox::covers(topic);
+    table.for_each_match(topic, |id, target| match target {
+        Target::Route(_) if inbox => {}
+        target => found(id, target),
+    });
 }

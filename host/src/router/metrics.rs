@@ -26,6 +26,10 @@ pub struct RouterMetrics {
     pub received_bytes: IntCounter,
     /// Messages that matched nothing.
     pub unrouted: IntCounter,
+    /// Replies to inboxes that nobody listens on.
+    pub dead_inbox_replies: IntCounter,
+    /// Requests that nobody was there for.
+    pub unanswerable_requests: IntCounter,
     /// Messages put into subscriptions' queues.
     pub delivered: IntCounter,
     /// Subscriptions that stand.
@@ -94,6 +98,14 @@ impl RouterMetrics {
             unrouted: counter(
                 "waypost_messages_unrouted_total",
                 "Messages that matched no route and no subscription",
+            )?,
+            dead_inbox_replies: counter(
+                "waypost_replies_no_responder_total",
+                "Replies to an inbox that nobody listens on: they came late, or the requester has gone",
+            )?,
+            unanswerable_requests: counter(
+                "waypost_requests_no_responder_total",
+                "Requests that no subscription took, before or behind a route",
             )?,
             delivered: counter(
                 "waypost_messages_delivered_total",
@@ -226,6 +238,8 @@ impl RouterMetrics {
             &self.received,
             &self.received_bytes,
             &self.unrouted,
+            &self.dead_inbox_replies,
+            &self.unanswerable_requests,
             &self.delivered,
             &self.slow_consumers,
         ] {

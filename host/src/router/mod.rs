@@ -119,7 +119,7 @@ impl Router {
     ///
     /// # Errors
     ///
-    /// The router is stopping.
+    /// The router is stopping, or all of the batch is for inboxes that nobody listens on.
     pub async fn publish(&self, origin: Origin, batch: &Batch) -> Result<Pending, Published> {
         let _admitting = self.0.admitting.read().await;
         if self.0.draining.load(Ordering::Acquire) {
@@ -129,7 +129,10 @@ impl Router {
         metrics.received.inc_by(batch.len() as u64);
         metrics.received_bytes.inc_by(batch.byte_len() as u64);
         let (shares, unmatched) = self.0.fanout.shares(batch);
-        metrics.unrouted.inc_by(unmatched as u64);
+        metrics.unrouted.inc_by(unmatched.messages as u64);
+        if unmatched.replies == batch.len() {
+            return Err(Published::rejected(ErrorCode::NoResponder));
+        }
         let ingest_ms = now_ms();
         let envelope = Arc::new(Envelope { ingest_ms, ..Envelope::default() });
         let (mut submissions, mut admissions) = (Vec::new(), Vec::new());
@@ -150,7 +153,7 @@ impl Router {
         // All at once: several that have no room are waited for no longer than the slowest of them.
         let (submitted, _) = join(try_join_all(submissions), join_all(admissions)).await;
         let lanes = submitted?.into_iter().flatten().collect();
-        Ok(Pending { lanes, unrouted: unmatched > 0 })
+        Ok(Pending { lanes, unrouted: unmatched.messages > 0 })
     }
 
     /// Subscribes to a pattern.

@@ -1,6 +1,7 @@
 //! The router with plugins that are plain functions.
 
 mod failing;
+mod requests;
 mod retrying;
 
 use std::num::NonZeroU16;
