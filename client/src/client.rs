@@ -1,13 +1,14 @@
 //! The handle that everything begins with.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use waypost_protocol::{ConnectionId, Limits};
 
 use crate::{
-    ClientOptions, ConnectError, Disconnected, PublishError, Publisher, PublisherOptions,
-    SubscribeError, Subscriber, SubscriberOptions,
+    ClientOptions, ConnectError, Delivered, Disconnected, Message, PublishError, Publisher,
+    PublisherOptions, RequestError, SubscribeError, Subscriber, SubscriberOptions,
     link::{Link, LinkState},
+    request::Requests,
 };
 
 /// A link to one router; cheap to clone.
@@ -18,6 +19,7 @@ use crate::{
 #[derive(Debug, Clone)]
 pub struct Client {
     link: Arc<Link>,
+    requests: Arc<Requests>,
 }
 
 /// How the link stands.
@@ -50,7 +52,8 @@ impl Client {
     /// Options that lead nowhere, a router that is not there, is not trusted, or refuses. The
     /// error's text says what to do.
     pub async fn connect(options: ClientOptions) -> Result<Self, ConnectError> {
-        Ok(Self { link: Arc::new(Link::connect(options).await?) })
+        let requests = Arc::new(Requests::new(options.max_requests));
+        Ok(Self { link: Arc::new(Link::connect(options).await?), requests })
     }
 
     /// Opens a publisher, on a stream of its own.
@@ -77,6 +80,30 @@ impl Client {
         Subscriber::open(self.link.clone(), pattern, options).await
     }
 
+    /// Sends a message as a request and awaits the first reply, at most for `timeout`. Its headers say
+    /// where the reply goes and when this side stops waiting. Dropping the future gives the request up.
+    ///
+    /// All requests of a client share one publisher and one inbox, which the first of them opens.
+    ///
+    /// # Errors
+    ///
+    /// Nobody answers on the topic, which is known at once; no reply in time; a lost connection, which
+    /// leaves unknown whether the request was taken; a refusal; a message that breaks the grammar or the
+    /// limits.
+    pub async fn request(
+        &self,
+        message: Message<'_>,
+        timeout: Duration,
+    ) -> Result<Delivered, RequestError> {
+        self.requests.request(&self.link, message, timeout).await
+    }
+
+    /// Replies that came when their request had a reply or was given up; they were dropped.
+    #[must_use]
+    pub fn late_replies(&self) -> u64 {
+        self.requests.late_replies()
+    }
+
     /// How the link stands now.
     #[must_use]
     pub fn status(&self) -> Status {
@@ -96,7 +123,7 @@ impl Client {
     }
 
     /// Closes everything in good order: publishers take nothing more and have their results,
-    /// subscriptions end, then the connection is closed. Without a connection there is nothing to
+    /// subscriptions end, requests without a reply are unknown, then the connection is closed. Without a connection there is nothing to
     /// wait for, and what has no result is unknown. Drop the future to wait no longer, and the
     /// client with its publishers and subscribers to end at once.
     pub async fn close(&self) {

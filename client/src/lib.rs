@@ -63,6 +63,41 @@
 //! # }
 //! ```
 //!
+//! # Request and reply
+//!
+//! [`Client::request`] publishes a message that asks for a reply and resolves to the first one, or to why
+//! there is none: nobody answers on the topic, the time is over, or the connection was lost. A responder is
+//! a subscriber that replies with a publisher; what goes through a route on its way is still a request.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! use waypost_client::{Client, Message, PublisherOptions, RequestError, SubscriberOptions};
+//!
+//! # async fn requester(client: Client) -> Result<(), Box<dyn std::error::Error>> {
+//! let message = Message::new("prices.get", b"coffee");
+//! match client.request(message, Duration::from_secs(1)).await {
+//!     Ok(reply) => println!("{} bytes", reply.payload().len()),
+//!     Err(RequestError::NoResponder { topic }) => eprintln!("nobody answers on {topic}"),
+//!     Err(other) => return Err(other.into()),
+//! }
+//! # Ok(())
+//! # }
+//!
+//! # async fn responder(client: Client) -> Result<(), Box<dyn std::error::Error>> {
+//! let mut requests = client.subscribe("prices.get", SubscriberOptions::default()).await?;
+//! let publisher = client.publisher(PublisherOptions::default()).await?;
+//! while let Some(request) = requests.recv().await {
+//!     let request = request?;
+//!     if request.reply_to().is_some() {
+//!         // The receipt says whether the requester was still there, should that matter.
+//!         drop(publisher.reply(&request, b"4.20").await?);
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # When the connection is lost
 //!
 //! The client connects again with exponential backoff and full jitter, as [`Reconnect`] says; it does so as
@@ -78,6 +113,7 @@ mod error;
 mod link;
 mod options;
 mod publish;
+mod request;
 mod subscribe;
 mod task;
 
@@ -92,5 +128,6 @@ pub use self::{
     error::{AuthorityError, ConnectError, Disconnected, RouterCode},
     options::ClientOptions,
     publish::{Message, Outcome, PublishError, Publisher, PublisherOptions, Receipt},
+    request::RequestError,
     subscribe::{Delivered, DeliveredBatch, SubscribeError, Subscriber, SubscriberOptions},
 };

@@ -28,6 +28,7 @@ pub struct ClientOptions {
     pub(crate) limits: Limits,
     pub(crate) connect_timeout: Duration,
     pub(crate) reconnect: Reconnect,
+    pub(crate) max_requests: usize,
 }
 
 impl ClientOptions {
@@ -43,6 +44,7 @@ impl ClientOptions {
             limits: Limits::default(),
             connect_timeout: Duration::from_secs(5),
             reconnect: Reconnect::default(),
+            max_requests: 1024,
         }
     }
 
@@ -116,6 +118,14 @@ impl ClientOptions {
         self
     }
 
+    /// Requests that wait for their reply at a time; 1024 unless set. Beyond them a request waits for
+    /// another to end, within its own time.
+    #[must_use]
+    pub fn max_requests(mut self, requests: usize) -> Self {
+        self.max_requests = requests;
+        self
+    }
+
     fn trust(&mut self, certificates: Vec<CertificateDer<'static>>) -> Result<(), AuthorityError> {
         if certificates.is_empty() {
             return Err(AuthorityError::Empty);
@@ -139,6 +149,7 @@ impl fmt::Debug for ClientOptions {
             .field("limits", &self.limits)
             .field("connect_timeout", &self.connect_timeout)
             .field("reconnect", &self.reconnect)
+            .field("max_requests", &self.max_requests)
             .finish_non_exhaustive()
     }
 }

@@ -12,7 +12,9 @@ pub enum PublishError {
     #[error(transparent)]
     Topic(#[from] TopicError),
     /// The topic belongs to the router.
-    #[error("the topic {0} belongs to the router; publish to one that does not begin with $")]
+    #[error(
+        "the topic {0} belongs to the router; publish to one that does not begin with $, or to an inbox"
+    )]
     SystemTopic(String),
     /// A header breaks its bounds.
     #[error(transparent)]
@@ -39,14 +41,17 @@ pub enum PublishError {
     /// A prepared batch is larger than agreed with the router.
     #[error(transparent)]
     Batch(BatchError),
+    /// What was to be replied to asks for no reply.
+    #[error("the message is no request: it names no inbox that a reply could go to")]
+    NoRequest,
     /// Nothing is published here any more.
     #[error("the publisher is closed: {0}")]
     Closed(#[from] Disconnected),
 }
 
 impl PublishError {
-    /// The code with which the router would have refused it, unless it is the publisher that is
-    /// closed.
+    /// The code with which the router would have refused it; there is none for what this side alone
+    /// knows.
     #[must_use]
     pub fn code(&self) -> Option<ErrorCode> {
         Some(match self {
@@ -57,7 +62,7 @@ impl PublishError {
             Self::TooManyHeaders { .. } => ErrorCode::TooManyHeaders,
             Self::MessageTooLarge { .. } => ErrorCode::MessageTooLarge,
             Self::Batch(error) => error.code(),
-            Self::Closed(_) => return None,
+            Self::NoRequest | Self::Closed(_) => return None,
         })
     }
 

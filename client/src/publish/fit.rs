@@ -1,6 +1,6 @@
 //! Whether a whole batch may be sent under the limits that were agreed.
 
-use waypost_protocol::{Batch, BatchError, ErrorCode, Limits};
+use waypost_protocol::{Batch, BatchError, ErrorCode, Inbox, Limits};
 
 use super::{Outcome, PublishError};
 
@@ -27,12 +27,17 @@ pub(super) fn check_fits(batch: &Batch, limits: &Limits) -> Result<(), BatchErro
 
 /// Whether all of its topics are the publisher's to use.
 pub(super) fn check_owner(batch: &Batch) -> Result<(), PublishError> {
-    let is_system = |topic: &&str| topic.starts_with('$');
+    let is_system = |topic: &&str| is_closed(topic);
     let system = match batch.single_topic() {
         Some(topic) => Some(topic).filter(is_system),
         None => batch.iter().map(|message| message.topic()).find(is_system),
     };
     system.map_or(Ok(()), |topic| Err(PublishError::SystemTopic(topic.to_owned())))
+}
+
+/// Whether a topic is the router's alone; whoever was handed an inbox may reply to it.
+pub(super) fn is_closed(topic: &str) -> bool {
+    topic.starts_with('$') && !Inbox::covers(topic)
 }
 
 /// What becomes of one that was taken under larger limits.

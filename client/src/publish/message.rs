@@ -26,7 +26,7 @@ use crate::PublishError;
 pub struct Message<'a> {
     pub(super) topic: Cow<'a, str>,
     pub(super) key: Option<Cow<'a, [u8]>>,
-    pub(super) headers: HeadersBuilder,
+    pub(crate) headers: HeadersBuilder,
     pub(super) payload: Cow<'a, [u8]>,
     created_ms: Option<u64>,
 }
@@ -75,6 +75,28 @@ impl<'a> Message<'a> {
         self
     }
 
+    pub(crate) fn topic(&self) -> &str {
+        &self.topic
+    }
+
+    /// Puts headers in the place of all of the same names.
+    pub(crate) fn replace_headers(
+        mut self,
+        headers: &[(&str, &str)],
+    ) -> Result<Self, PublishError> {
+        let old = std::mem::take(&mut self.headers);
+        let (old, _) = Headers::check(old.as_bytes())?;
+        for (name, value) in old.iter() {
+            if headers.iter().all(|(each, _)| *each != name) {
+                self.headers.push(name, value)?;
+            }
+        }
+        for (name, value) in headers {
+            self.headers.push(name, value.as_bytes())?;
+        }
+        Ok(self)
+    }
+
     pub(super) fn byte_len(&self) -> usize {
         let key = self.key.as_ref().map_or(0, |key| key.len());
         self.topic.len() + key + self.headers.as_bytes().len() + self.payload.len()
@@ -86,5 +108,23 @@ impl<'a> Message<'a> {
             let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
             u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replaced_header_stands_once() {
+        let message = Message::new("a", b"")
+            .header("old", "1")
+            .and_then(|message| message.header("kept", "2"))
+            .and_then(|message| message.header("old", "3"))
+            .expect("good headers");
+        let message = message.replace_headers(&[("old", "4"), ("new", "5")]).expect("good headers");
+        let (headers, _) = Headers::check(message.headers.as_bytes()).expect("good headers");
+        let found: Vec<_> = headers.iter().collect();
+        assert_eq!(found, [("kept", &b"2"[..]), ("old", b"4"), ("new", b"5")]);
     }
 }

@@ -98,6 +98,20 @@ impl Publisher {
         self.shared.take(|outbox| outbox.push_batch(&batch)).await
     }
 
+    /// Takes a message as a batch of its own, so that its result says nothing of others.
+    pub(crate) async fn publish_alone(
+        &self,
+        message: &Message<'_>,
+    ) -> Result<Receipt, PublishError> {
+        let batch = self.shared.outbox().alone(message)?;
+        self.publish_batch(batch).await
+    }
+
+    /// Whether it still takes messages.
+    pub(crate) fn is_open(&self) -> bool {
+        self.shared.outbox().check_taking().is_ok()
+    }
+
     /// Sends what was taken without linger, and awaits the outcome of all of it.
     pub async fn flush(&self) {
         let mark = self.shared.outbox().hurry();

@@ -22,7 +22,7 @@ use waypost_protocol::{
 
 use super::{
     Message, PublishError, PublisherOptions,
-    fit::{check_fits, check_owner, for_batches, unfit},
+    fit::{check_fits, check_owner, for_batches, is_closed, unfit},
     receipt::{Outcome, Receipt, Resolver},
 };
 use crate::Disconnected;
@@ -141,9 +141,7 @@ impl Outbox {
         message: &Message<'_>,
     ) -> Result<Option<Receipt>, PublishError> {
         self.check_taking()?;
-        if message.topic.starts_with('$') {
-            return Err(PublishError::SystemTopic(message.topic.chars().take(255).collect()));
-        }
+        check_topic(message)?;
         let (bytes, limit) = (message.byte_len(), self.limits.max_message_bytes);
         // Found here rather than by the builder, or the open batch would be sealed to make place for it.
         if bytes > limit as usize {
@@ -189,6 +187,19 @@ impl Outbox {
         let receipt = resolver.receipt(0);
         self.queue(Sealed { ordinal, batch: batch.clone(), resolver });
         Ok(Some(receipt))
+    }
+
+    /// A batch of this message alone, under the limits that hold now.
+    ///
+    /// # Errors
+    ///
+    /// A message that would not be accepted.
+    pub(super) fn alone(&self, message: &Message<'_>) -> Result<Batch, PublishError> {
+        check_topic(message)?;
+        let mut builder = BatchBuilder::with_limits(self.limits);
+        append(&mut builder, message).map_err(PublishError::of_message)?;
+        // It was appended, so there is one.
+        builder.finish().ok_or(PublishError::Closed(Disconnected::Closed))
     }
 
     /// Begins a stream under these limits: its sequence counts from zero.
@@ -328,13 +339,7 @@ impl Outbox {
     }
 
     fn append(&mut self, message: &Message<'_>) -> Result<(), BatchError> {
-        self.builder.push(
-            &message.topic,
-            message.key.as_deref(),
-            message.headers.as_bytes(),
-            &message.payload,
-            message.created_or_now(),
-        )
+        append(&mut self.builder, message)
     }
 
     fn open_since(&mut self, now: Instant) -> &Open {
@@ -408,4 +413,21 @@ impl Outbox {
         self.next_ordinal += 1;
         ordinal
     }
+}
+
+fn check_topic(message: &Message<'_>) -> Result<(), PublishError> {
+    if is_closed(&message.topic) {
+        return Err(PublishError::SystemTopic(message.topic.chars().take(255).collect()));
+    }
+    Ok(())
+}
+
+fn append(builder: &mut BatchBuilder, message: &Message<'_>) -> Result<(), BatchError> {
+    builder.push(
+        &message.topic,
+        message.key.as_deref(),
+        message.headers.as_bytes(),
+        &message.payload,
+        message.created_or_now(),
+    )
 }

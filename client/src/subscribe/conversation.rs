@@ -78,7 +78,9 @@ async fn follow(
         };
         let conversing = current.converse();
         let mut deliveries = 0;
-        match converse(shared, &current, outlet, &mut deliveries).await {
+        let ended = converse(shared, &current, outlet, &mut deliveries).await;
+        shared.source.lost(&current);
+        match ended {
             Ended::Left => return None,
             Ended::ForGood(error) => return Some(error),
             Ended::Lost => drop(conversing),
@@ -108,6 +110,7 @@ async fn converse(
         Ok(streams) => streams,
         Err(broken) => return outlet.judge(session, broken),
     };
+    shared.source.stands(session);
     match outlet.ready.take() {
         // Nobody may wait for it any more.
         Some(ready) => drop(ready.send(())),
@@ -136,7 +139,7 @@ async fn begin(shared: &Shared, session: &Session) -> Result<(FrameReader, Frame
     };
     let (mut reader, mut writer) = session.open().await?;
     let subscribe = Subscribe {
-        pattern: shared.pattern.to_string(),
+        pattern: shared.source.pattern(session),
         credit_messages: credit.messages,
         credit_bytes: credit.bytes,
     };

@@ -22,7 +22,7 @@ pub struct Delivered {
 
 impl Delivered {
     /// The message at a place that the batch has.
-    pub(super) fn new(batch: Arc<DeliveredBatch>, index: usize) -> Self {
+    pub(crate) fn new(batch: Arc<DeliveredBatch>, index: usize) -> Self {
         Self { batch, index }
     }
 

@@ -18,7 +18,7 @@ use std::{
 
 use futures_core::Stream;
 use tokio::sync::{Notify, mpsc, oneshot};
-use waypost_protocol::Pattern;
+use waypost_protocol::{ConnectionId, Pattern};
 
 use self::window::{Amount, Window};
 pub use self::{
@@ -27,7 +27,8 @@ pub use self::{
 };
 use crate::{
     Disconnected,
-    link::{Link, STREAM_WINDOW_BYTES},
+    link::{Link, STREAM_WINDOW_BYTES, Session},
+    request::Mailbox,
     task::Task,
 };
 
@@ -83,12 +84,20 @@ enum Event {
 /// What the subscriber's handle and its task share.
 #[derive(Debug)]
 struct Shared {
-    pattern: Pattern,
+    source: Source,
     window: Mutex<Window>,
     /// For the task: there is something to grant.
     consumed: Notify,
     /// For the task: no more is wanted.
     leaving: Notify,
+}
+
+/// What is subscribed to.
+#[derive(Debug)]
+enum Source {
+    Pattern(Pattern),
+    /// The client's own inbox, which has another name on each connection.
+    Inbox(Arc<Mailbox>),
 }
 
 impl Subscriber {
@@ -97,12 +106,28 @@ impl Subscriber {
         pattern: &str,
         options: SubscriberOptions,
     ) -> Result<Self, SubscribeError> {
+        Self::open_source(link, Source::Pattern(Pattern::parse(pattern)?), options).await
+    }
+
+    /// Subscribes to the client's own inbox.
+    pub(crate) async fn open_inbox(
+        link: Arc<Link>,
+        mailbox: Arc<Mailbox>,
+    ) -> Result<Self, SubscribeError> {
+        Self::open_source(link, Source::Inbox(mailbox), SubscriberOptions::default()).await
+    }
+
+    async fn open_source(
+        link: Arc<Link>,
+        source: Source,
+        options: SubscriberOptions,
+    ) -> Result<Self, SubscribeError> {
         let (bytes, limit) = (options.credit_bytes, u64::from(STREAM_WINDOW_BYTES));
         if bytes > limit {
             return Err(SubscribeError::CreditTooLarge { bytes, limit });
         }
         let shared = Arc::new(Shared {
-            pattern: Pattern::parse(pattern)?,
+            source,
             window: Mutex::new(Window::new(Amount::new(options.credit_messages, bytes))),
             consumed: Notify::new(),
             leaving: Notify::new(),
@@ -218,6 +243,32 @@ impl Current {
         let rest: Vec<u32> = (self.next..batch.len()).filter_map(rest).collect();
         Some(DeliveredBatch { batch: batch.gather(&rest)?, envelope: envelope.clone() })
     }
+}
+
+impl Source {
+    /// What to subscribe to on this session.
+    fn pattern(&self, session: &Session) -> String {
+        match self {
+            Self::Pattern(pattern) => pattern.to_string(),
+            Self::Inbox(mailbox) => mailbox.inbox(connection(session)).to_string(),
+        }
+    }
+
+    fn stands(&self, session: &Session) {
+        if let Self::Inbox(mailbox) = self {
+            mailbox.stands(connection(session));
+        }
+    }
+
+    fn lost(&self, session: &Session) {
+        if let Self::Inbox(mailbox) = self {
+            mailbox.lost(session.lost());
+        }
+    }
+}
+
+fn connection(session: &Session) -> ConnectionId {
+    ConnectionId(session.welcome.connection_id)
 }
 
 impl Shared {

@@ -5,5 +5,6 @@ mod connecting;
 mod ending;
 mod publishing;
 mod reconnecting;
+mod requesting;
 mod router;
 mod subscribing;
