@@ -5,9 +5,11 @@
 #![forbid(unsafe_code)]
 
 mod artefacts;
+mod command;
 mod http;
 mod router;
 
 pub use artefacts::{another_build, built, built_guest, built_plugin};
+pub use command::{connected, finish, text, waypost};
 pub use http::get;
 pub use router::{Config, Router, RouterOptions};

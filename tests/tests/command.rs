@@ -1,14 +1,10 @@
 //! The command as its users run it.
 #![forbid(unsafe_code)]
 
-use std::{
-    io::Write as _,
-    path::PathBuf,
-    process::{Command, Output, Stdio},
-};
+use std::{io::Write as _, path::PathBuf, process::Stdio};
 
 use waypost_client::{Message, PublisherOptions};
-use waypost_tests::{Router, built, built_plugin};
+use waypost_tests::{Router, built_plugin, connected, finish, text, waypost};
 
 const CONFIG: &str = r#"
 [[route]]
@@ -26,40 +22,6 @@ async fn router() -> Router {
     Router::start(CONFIG, &[("filter-json", built_plugin("filter-json"))])
         .await
         .expect("the router starts")
-}
-
-fn waypost(arguments: &[&str]) -> Command {
-    let mut command = Command::new(built("debug/waypost"));
-    command.args(arguments).env("NO_COLOR", "1").env_remove("RUST_LOG");
-    command
-}
-
-fn connected(router: &Router, arguments: &[&str]) -> Command {
-    let mut command = waypost(arguments);
-    command.env("WAYPOST_ADDRESS", router.listen().to_string()).env("WAYPOST_CA", router.ca());
-    command
-}
-
-/// Runs a command away from the test's own task, with this on standard input.
-async fn finish(mut command: Command, input: &'static str) -> Output {
-    let run = move || {
-        let mut child = command
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("the command starts");
-        let mut stdin = child.stdin.take().expect("it was piped");
-        // A command that reads nothing may have ended already.
-        let _ = stdin.write_all(input.as_bytes());
-        drop(stdin);
-        child.wait_with_output().expect("the command ends")
-    };
-    tokio::task::spawn_blocking(run).await.expect("it does not panic")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]
