@@ -7,8 +7,11 @@ mod exit;
 mod plugin;
 mod print;
 mod publish;
+mod reply;
+mod request;
 mod run;
 mod subscribe;
+mod values;
 
 use std::process::ExitCode;
 
@@ -33,6 +36,10 @@ enum Command {
     Pub(publish::Options),
     /// Print the messages of a pattern as they come.
     Sub(subscribe::Options),
+    /// Send a request and print its reply.
+    Request(request::Options),
+    /// Reply to the requests of a pattern.
+    Reply(reply::Options),
     /// See, deploy and roll back the plugins of a running router.
     #[command(subcommand)]
     Plugin(plugin::Action),
@@ -48,6 +55,8 @@ pub fn main() -> ExitCode {
         Command::Run(options) => run::run(&options),
         Command::Pub(options) => publish::run(options),
         Command::Sub(options) => subscribe::run(&options),
+        Command::Request(options) => request::run(options),
+        Command::Reply(options) => reply::run(&options),
         Command::Plugin(action) => plugin::run(&action),
         Command::Config(action) => config::run(&action),
     };

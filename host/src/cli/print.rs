@@ -2,7 +2,7 @@
 //! up neither the connection nor a signal.
 
 use std::{
-    io::{self, BufWriter, Stdout, Write},
+    io::{self, BufWriter, IsTerminal as _, Stdout, Write},
     thread,
 };
 
@@ -31,8 +31,12 @@ pub(super) struct Printer {
 }
 
 impl Printer {
-    /// Starts the thread.
-    pub(super) fn start(format: Format, colour: bool) -> io::Result<Self> {
+    /// Starts the thread. If nobody said a format, it is pretty on a terminal and JSON elsewhere.
+    pub(super) fn start(format: Option<Format>) -> io::Result<Self> {
+        let on_terminal = io::stdout().is_terminal();
+        let format = format.unwrap_or(if on_terminal { Format::Pretty } else { Format::Json });
+        let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let colour = on_terminal && !no_colour;
         let (messages, waiting) = mpsc::channel(MAX_WAITING);
         let (end, ended) = oneshot::channel();
         thread::Builder::new().name("print".to_owned()).spawn(move || {

@@ -2,15 +2,16 @@
 
 use std::{collections::VecDeque, path::PathBuf};
 
-use anyhow::{Context as _, anyhow, bail};
+use anyhow::{anyhow, bail};
 use serde_json::Value;
-use tokio::io::{AsyncBufRead, AsyncBufReadExt as _, BufReader};
+use tokio::io::{AsyncBufRead, AsyncBufReadExt as _};
 use waypost_client::{Message, Outcome, PublishError, Publisher, PublisherOptions, Receipt};
 use waypost_protocol::Topic;
 
 use super::{
     Failure,
     connection::{ConnectionOptions, init_log, runtime},
+    values::{header, open},
 };
 
 /// Receipts that are waited for once so many lines are under way.
@@ -41,13 +42,6 @@ pub(super) struct Options {
     connection: ConnectionOptions,
 }
 
-fn header(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err("write NAME=VALUE".to_owned()),
-    }
-}
-
 fn pointer(text: &str) -> Result<String, String> {
     if text.is_empty() || text.starts_with('/') {
         Ok(text.to_owned())
@@ -66,13 +60,7 @@ pub(super) fn run(options: Options) -> Result<(), Failure> {
 }
 
 async fn publish(options: Options) -> Result<(), Failure> {
-    let input: Box<dyn AsyncBufRead + Unpin> = if options.file.as_os_str() == "-" {
-        Box::new(BufReader::new(tokio::io::stdin()))
-    } else {
-        let file = tokio::fs::File::open(&options.file).await;
-        let file = file.with_context(|| options.file.display().to_string())?;
-        Box::new(BufReader::new(file))
-    };
+    let input = open(&options.file).await?;
     let client = options.connection.connect(Some(RECONNECTS)).await?;
     let publisher = client.publisher(PublisherOptions::default()).await?;
     let mut tally = Tally::default();

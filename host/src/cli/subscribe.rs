@@ -1,9 +1,6 @@
 //! `waypost sub`: the messages of a pattern as they come.
 
-use std::{
-    io::{self, IsTerminal as _},
-    time::Duration,
-};
+use std::{io, time::Duration};
 
 use waypost_client::{SubscribeError, Subscriber, SubscriberOptions};
 use waypost_protocol::Pattern;
@@ -12,6 +9,7 @@ use super::{
     Failure,
     connection::{ConnectionOptions, init_log, runtime},
     print::{Format, Printer},
+    values::duration,
 };
 
 /// How long a reader of standard output has for the last lines when the time is over.
@@ -35,34 +33,17 @@ pub(super) struct Options {
     connection: ConnectionOptions,
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
-    let unit = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
-    let (number, unit) = text.split_at(unit);
-    let number: u64 = number.parse().map_err(|_| "write a number and ms, s, m or h".to_owned())?;
-    let milliseconds = match unit {
-        "ms" => 1,
-        "" | "s" => 1000,
-        "m" => 60_000,
-        "h" => 3_600_000,
-        _ => return Err(format!("{unit:?} is no unit; write ms, s, m or h")),
-    };
-    Ok(Duration::from_millis(number.saturating_mul(milliseconds)))
-}
-
 pub(super) fn run(options: &Options) -> Result<(), Failure> {
     init_log("warn,waypost_client=info")?;
     runtime()?.block_on(subscribe(options))
 }
 
 async fn subscribe(options: &Options) -> Result<(), Failure> {
-    let on_terminal = if io::stdout().is_terminal() { Format::Pretty } else { Format::Json };
-    let colour = io::stdout().is_terminal()
-        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
     // Whoever watches a topic wants to go on watching it, however long the router is away.
     let client = options.connection.connect(None).await?;
     let subscriber =
         client.subscribe(options.pattern.as_str(), SubscriberOptions::default()).await?;
-    let printer = Printer::start(options.output.unwrap_or(on_terminal), colour)?;
+    let printer = Printer::start(options.output)?;
     let taken = tokio::select! {
         taken = take(subscriber, options, printer) => taken,
         // An interrupt is how a person ends it.
