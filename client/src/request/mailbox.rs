@@ -1,4 +1,5 @@
-//! Where replies go just now. `Away => (Standing | Ended)`, `Standing => (Away | Ended)`.
+//! Where replies go just now. `Away => (Standing | Ended)`, `Standing => (Leaving | Away | Ended)`,
+//! `Leaving => (Away | Ended)`.
 
 use tokio::sync::watch;
 use waypost_protocol::{ConnectionId, Inbox};
@@ -22,6 +23,8 @@ struct State {
 #[derive(Debug, Clone)]
 enum Place {
     Standing(Inbox),
+    /// Replies still come, but the router goes away and takes no further requests.
+    Leaving,
     Away(Disconnected),
     Ended(SubscribeError),
 }
@@ -50,6 +53,11 @@ impl Mailbox {
         self.enter(Place::Standing(self.inbox(owner)));
     }
 
+    /// Its router goes away: what was asked is still answered, what is asked next waits for another.
+    pub(crate) fn leaves(&self) {
+        self.enter(Place::Leaving);
+    }
+
     /// The subscription is lost; another may follow.
     pub(crate) fn lost(&self, reason: Disconnected) {
         self.enter(Place::Away(reason));
@@ -67,16 +75,15 @@ impl Mailbox {
     /// The inbox, once it stands.
     pub(super) async fn standing(&self) -> Result<Standing, SubscribeError> {
         let mut state = self.state.subscribe();
-        let settled = |state: &State| !matches!(state.place, Place::Away(_));
+        let settled = |state: &State| !matches!(state.place, Place::Leaving | Place::Away(_));
         let found = state.wait_for(settled).await.map(|state| state.clone());
         match found {
             Ok(State { number, place: Place::Standing(inbox) }) => {
                 Ok(Standing { inbox, number, state })
             }
             Ok(State { place: Place::Ended(error), .. }) => Err(error),
-            // The sender is ours, so it cannot be gone.
-            Ok(State { place: Place::Away(reason), .. }) => Err(reason.into()),
-            Err(_) => Err(Disconnected::Closed.into()),
+            // Nothing else was waited for, and the sender is ours, so it cannot be gone.
+            Ok(_) | Err(_) => Err(Disconnected::Closed.into()),
         }
     }
 
@@ -92,12 +99,15 @@ impl Standing {
     /// Resolves with the reason when the inbox no longer stands, even if it does so again.
     pub(super) async fn lost(&mut self) -> Disconnected {
         let number = self.number;
-        let another =
-            |state: &State| state.number != number || !matches!(state.place, Place::Standing(_));
+        let another = |state: &State| {
+            state.number != number || !matches!(state.place, Place::Standing(_) | Place::Leaving)
+        };
         match self.state.wait_for(another).await.map(|state| state.place.clone()) {
             Ok(Place::Away(reason) | Place::Ended(SubscribeError::Disconnected(reason))) => reason,
             Ok(Place::Ended(other)) => Disconnected::lost(other.to_string()),
-            Ok(Place::Standing(_)) => Disconnected::lost("the inbox was lost and made again"),
+            Ok(Place::Standing(_) | Place::Leaving) => {
+                Disconnected::lost("the inbox was lost and made again")
+            }
             Err(_) => Disconnected::Closed,
         }
     }
@@ -128,6 +138,19 @@ mod tests {
         mailbox.lost(Disconnected::lost("gone"));
         let reason = second.lost().now_or_never().expect("it is lost");
         assert!(reason.to_string().contains("gone"), "{reason}");
+    }
+
+    #[test]
+    fn a_leaving_inbox_is_not_lost_and_takes_no_more() {
+        let mailbox = Mailbox::new(1);
+        mailbox.stands(OWNER);
+        let mut standing =
+            mailbox.standing().now_or_never().expect("it stands").expect("it stands");
+        mailbox.leaves();
+        assert!(standing.lost().now_or_never().is_none());
+        assert!(mailbox.standing().now_or_never().is_none());
+        mailbox.lost(Disconnected::lost("gone"));
+        assert!(standing.lost().now_or_never().is_some());
     }
 
     #[test]

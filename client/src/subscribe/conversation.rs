@@ -185,12 +185,18 @@ async fn read(
 async fn write(shared: &Shared, session: &Session, writer: &mut FrameWriter, leaving: &AtomicBool) {
     let mut ticks = tokio::time::interval(GRANT_INTERVAL);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let mut draining = false;
     loop {
         let grant = tokio::select! {
             () = shared.consumed.notified() => shared.window().grant(),
             _ = ticks.tick() => shared.window().grant_rest(),
             () = shared.leaving.notified() => break,
             () = session.reaches(Phase::Closing) => break,
+            () = session.reaches(Phase::Draining), if !draining => {
+                draining = true;
+                shared.source.leaves();
+                None
+            }
         };
         if let Some(amount) = grant {
             let credit = Credit { messages: amount.messages, bytes: amount.bytes };

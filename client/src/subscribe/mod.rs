@@ -260,6 +260,12 @@ impl Source {
         }
     }
 
+    fn leaves(&self) {
+        if let Self::Inbox(mailbox) = self {
+            mailbox.leaves();
+        }
+    }
+
     fn lost(&self, session: &Session) {
         if let Self::Inbox(mailbox) = self {
             mailbox.lost(session.lost());

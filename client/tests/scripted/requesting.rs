@@ -8,7 +8,7 @@ use waypost_client::{
 };
 use waypost_protocol::{
     Frame, Inbox,
-    frame::{Committed, Outcome, Publish, Subscribe, Subscribed},
+    frame::{Committed, GoingAway, Outcome, Publish, Subscribe, Subscribed},
     request,
 };
 
@@ -223,6 +223,37 @@ async fn a_request_over_a_lost_connection_is_unknown_and_the_next_one_has_anothe
     };
     let (second, _kept) = tokio::join!(client.request(ask("b"), LONG), script);
     assert_eq!(text(second), "yes");
+}
+
+#[tokio::test]
+async fn a_router_that_goes_away_still_answers_and_the_next_one_is_asked_next() {
+    let router = Router::start();
+    let (client, mut peer) = connected(&router, router.options()).await;
+    let (answered, first) = tokio::sync::oneshot::channel();
+    let script = async {
+        let (mut streams, publish, one) = Streams::accept(&peer).await;
+        streams.requests.commit(&publish).await;
+        let away = GoingAway { reason: "as the test says".into(), deadline_ms: 3_600_000 };
+        peer.control.send(&Frame::GoingAway(away)).await;
+        assert!(streams.requests.next().await.is_none(), "nothing more is published here");
+        let script = async {
+            streams.reply(&one, "still here").await;
+            first.await.expect("it is answered before the router closes");
+            peer.close(ErrorCode::StalledFrame);
+            let peer = router.accept().await;
+            let (mut streams, _, two) = Streams::accept(&peer).await;
+            streams.reply(&two, "the next one").await;
+            (peer, streams)
+        };
+        tokio::join!(client.request(ask("b"), LONG), script)
+    };
+    let asking = async {
+        let reply = text(client.request(ask("a"), LONG).await);
+        answered.send(()).expect("the script waits");
+        reply
+    };
+    let (first, (second, _kept)) = tokio::join!(asking, script);
+    assert_eq!((first, text(second)), ("still here".into(), "the next one".into()));
 }
 
 #[tokio::test]
