@@ -10,7 +10,7 @@ use prometheus::Registry;
 use tokio::runtime::{Builder, Runtime};
 use waypost::{
     router::stage::{StageInstance, StageVersion},
-    wasm::{Sandbox, SandboxLimits, SandboxMetrics},
+    wasm::{Compiler, Sandbox, SandboxLimits, SandboxMetrics},
 };
 use waypost_core::{OutputLimits, PluginName, StageName, fold};
 use waypost_protocol::{Batch, BatchBuilder, HeadersBuilder, Limits};
@@ -58,7 +58,7 @@ fn instance(runtime: &Runtime, sandbox: &Sandbox, guest: &str) -> Box<dyn StageI
 fn stage(criterion: &mut Criterion) {
     let runtime = Builder::new_current_thread().enable_all().build().expect("a runtime");
     let metrics = SandboxMetrics::register(&Registry::new()).expect("a new registry");
-    let sandbox = Sandbox::new(None, Arc::new(metrics)).expect("the engine starts");
+    let sandbox = Sandbox::new(Compiler::InProcess, Arc::new(metrics)).expect("the engine starts");
     let allowed = OutputLimits { max_emitted_per_message: 1 };
     let mut group = criterion.benchmark_group("stage");
     group.throughput(Throughput::Elements(MESSAGES as u64));

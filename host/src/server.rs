@@ -23,7 +23,7 @@ use crate::{
     },
     net::{BindError, NetMetrics, Server},
     router::{Router, RouterMetrics, StageSet},
-    wasm::{EngineError, Sandbox, SandboxMetrics},
+    wasm::{ChildCompiler, Compiler, EngineError, Sandbox, SandboxMetrics},
 };
 
 /// The file below the state folder that says where a running router listens.
@@ -31,6 +31,9 @@ pub const ENDPOINTS_FILE: &str = "endpoints.json";
 
 /// The folder below the state folder that keeps the artefacts that ran.
 const VERSIONS_FOLDER: &str = "versions";
+
+/// The folder below the state folder for what is compiled in one run alone.
+const COMPILED_FOLDER: &str = "compiled";
 
 /// The file below the state folder that a running router holds locked.
 const LOCK_FILE: &str = "lock";
@@ -111,12 +114,16 @@ pub struct Waypost {
 }
 
 impl Waypost {
-    /// Starts a router on the current runtime. When this returns it is ready.
+    /// Starts a router on the current runtime. When this returns it is ready. Artefacts are compiled by
+    /// children of `compiler`; without one by this process, which then trusts them.
     ///
     /// # Errors
     ///
     /// Whatever keeps it from routing: its folder, a plugin, an address, a certificate.
-    pub async fn start(settings: Settings) -> Result<Self, StartError> {
+    pub async fn start(
+        settings: Settings,
+        compiler: Option<ChildCompiler>,
+    ) -> Result<Self, StartError> {
         let state = &settings.state_folder;
         let failed = |source| StartError::State { folder: state.clone(), source };
         fs::create_dir_all(state).map_err(failed)?;
@@ -134,7 +141,17 @@ impl Waypost {
         let deploy_metrics = DeployMetrics::register(&registry)?;
 
         let plugins = &settings.plugins;
-        let sandbox = Arc::new(Sandbox::new(plugins.cache.as_deref(), sandbox_metrics)?);
+        let compiler = match compiler {
+            Some(compiler) => {
+                let folder = match &plugins.cache {
+                    Some(folder) => folder.clone(),
+                    None => emptied(state).map_err(failed)?,
+                };
+                Compiler::Child { compiler, folder }
+            }
+            None => Compiler::InProcess,
+        };
+        let sandbox = Arc::new(Sandbox::new(compiler, sandbox_metrics)?);
         let stages = Arc::new(StageSet::default());
         let store = VersionStore::open(state.join(VERSIONS_FOLDER), plugins.keep_versions)?;
         let parts = DeployerParts {
@@ -211,6 +228,16 @@ impl Waypost {
         // Left behind it would only mislead tools, which find nobody at its address.
         let _ = remove_if_there(&self.endpoints_file);
         drained && gone
+    }
+}
+
+/// A folder for compiled artefacts that holds nothing of an earlier run; it is absolute, as the compiler
+/// wants it.
+fn emptied(state: &Path) -> io::Result<PathBuf> {
+    let folder = std::path::absolute(state.join(COMPILED_FOLDER))?;
+    match fs::remove_dir_all(&folder) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(folder),
     }
 }
 

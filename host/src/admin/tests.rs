@@ -13,7 +13,7 @@ use crate::{
     deploy::{DeployMetrics, Deployer, DeployerParts, VersionStore},
     net::NetMetrics,
     router::{RouterMetrics, StageSet},
-    wasm::{Sandbox, SandboxLimits, SandboxMetrics},
+    wasm::{Compiler, Sandbox, SandboxLimits, SandboxMetrics},
 };
 
 struct Stand {
@@ -29,7 +29,9 @@ async fn stand() -> Stand {
     NetMetrics::register(&registry).expect("a new registry");
     let folder = tempfile::tempdir().expect("a folder");
     let parts = DeployerParts {
-        sandbox: Arc::new(Sandbox::new(None, sandbox_metrics).expect("the engine starts")),
+        sandbox: Arc::new(
+            Sandbox::new(Compiler::InProcess, sandbox_metrics).expect("the engine starts"),
+        ),
         store: VersionStore::open(folder.path().join("versions"), 10).expect("it is made"),
         stages: Arc::new(StageSet::default()),
         router_metrics,

@@ -1,6 +1,7 @@
 //! The `waypost` command: data on standard output, everything else on standard error.
 
 mod admin;
+mod compile;
 mod config;
 mod connection;
 mod exit;
@@ -46,6 +47,9 @@ enum Command {
     /// Check or show a configuration.
     #[command(subcommand)]
     Config(config::Action),
+    /// Compile one artefact within limits; what a router starts itself.
+    #[command(name = crate::wasm::ARGUMENT, hide = true)]
+    CompileArtefact(compile::Options),
 }
 
 /// Runs the command that the process's arguments name.
@@ -59,6 +63,7 @@ pub fn main() -> ExitCode {
         Command::Reply(options) => reply::run(&options),
         Command::Plugin(action) => plugin::run(&action),
         Command::Config(action) => config::run(&action),
+        Command::CompileArtefact(options) => compile::run(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

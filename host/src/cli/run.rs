@@ -11,6 +11,7 @@ use crate::{
     config::{ConfigErrors, Loaded, Origins, Place, Problem, Settings},
     deploy::DeployError,
     server::{StartError, Waypost},
+    wasm::ChildCompiler,
 };
 
 /// How to run.
@@ -75,15 +76,22 @@ fn runtime(settings: &Settings) -> std::io::Result<Runtime> {
     .build()
 }
 
+/// Children of this command, which know [`Command::CompileArtefact`](super::Command).
+fn compiler(settings: &Settings) -> Result<ChildCompiler, Failure> {
+    let compiler = ChildCompiler::of_this_program(settings.plugins.compile);
+    Ok(compiler.context("the router does not find its own program, which compiles plugins")?)
+}
+
 /// Starts everything on addresses of its own, so that a router that runs is not in the way.
 async fn check(mut settings: Settings, origins: &Origins) -> Result<(), Failure> {
+    let compiler = compiler(&settings)?;
     settings.net.address.set_port(0);
     settings.admin = None;
     settings.plugins.watch = false;
     let folder = std::env::temp_dir().join(format!("waypost-check-{}", std::process::id()));
     settings.state_folder.clone_from(&folder);
     settings.net.state_folder.clone_from(&folder);
-    let started = Waypost::start(settings).await;
+    let started = Waypost::start(settings, Some(compiler)).await;
     let drained = match started {
         Ok(waypost) => Ok(waypost.drain(std::time::Duration::from_secs(1)).await),
         Err(error) => Err(error),
@@ -96,11 +104,12 @@ async fn check(mut settings: Settings, origins: &Origins) -> Result<(), Failure>
 }
 
 async fn route(settings: Settings, origins: &Origins) -> Result<(), Failure> {
+    let compiler = compiler(&settings)?;
     let deadline = settings.drain_deadline;
     // Before anything else, so that no signal finds the default that kills.
     let mut signals = Signals::listen().context("signals cannot be awaited")?;
     let started = tokio::select! {
-        started = Waypost::start(settings) => started,
+        started = Waypost::start(settings, Some(compiler)) => started,
         name = signals.next() => {
             tracing::info!(signal = name, "stopped before it was ready");
             return Ok(());

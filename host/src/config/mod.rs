@@ -185,6 +185,7 @@ fn settings(draft: Draft) -> Settings {
             folder: plugins.folder,
             watch: plugins.watch && is_any_used,
             cache,
+            compile: plugins.compile,
             keep_versions: plugins.keep_versions,
             rollback: plugins.rollback,
             limits: plugins.limits,

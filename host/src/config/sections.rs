@@ -20,7 +20,7 @@ use super::{
 use crate::{
     net::TlsFiles,
     router::{LaneLimits, QueueLimits},
-    wasm::SandboxLimits,
+    wasm::{CompileLimits, SandboxLimits},
 };
 
 /// A day: longer than any wait that is not a mistake.
@@ -31,6 +31,8 @@ const LONGEST_ROLLBACK_MS: u32 = 86_400_000;
 const MOST_BYTES: usize = 1 << 30;
 /// A delivery frame keeps 64 KiB for its control part, so that less than this carries nothing.
 const LEAST_FRAME_BYTES: u32 = 128 << 10;
+/// The compiler needs some of this address space before it sees an artefact.
+const LEAST_COMPILER_BYTES: u64 = 256 << 20;
 /// What [`Limits::negotiate`] accepts at least.
 const LEAST_MESSAGE_BYTES: u32 = 1024;
 
@@ -86,6 +88,7 @@ pub(super) struct PluginsSection {
     pub(super) folder: PathBuf,
     pub(super) watch: bool,
     pub(super) compile_cache: bool,
+    pub(super) compile: CompileLimits,
     pub(super) keep_versions: usize,
     pub(super) rollback: RollbackPolicy,
     pub(super) limits: SandboxLimits,
@@ -205,6 +208,7 @@ fn plugins(section: &mut Section<'_, '_>) -> PluginsSection {
     let watch = section.boolean("watch", true);
     let compile_cache = section.boolean("compile_cache", true);
     let keep_versions = section.integer("keep_versions", 10, 1..=1000);
+    let compile = section.section("compile", compile);
     let rollback = section.section("rollback", rollback);
     let limits = section.section("limits", |section| sandbox(section, SandboxLimits::default()));
     let overrides = section.named("override", |section, name| {
@@ -219,7 +223,16 @@ fn plugins(section: &mut Section<'_, '_>) -> PluginsSection {
         }
     });
     let overrides = overrides.into_iter().flatten().collect();
-    PluginsSection { folder, watch, compile_cache, keep_versions, rollback, limits, overrides }
+    PluginsSection {
+        folder,
+        watch,
+        compile_cache,
+        compile,
+        keep_versions,
+        rollback,
+        limits,
+        overrides,
+    }
 }
 
 fn rollback(section: &mut Section<'_, '_>) -> RollbackPolicy {
@@ -229,6 +242,18 @@ fn rollback(section: &mut Section<'_, '_>) -> RollbackPolicy {
         window_ms: section.integer("window_ms", default.window_ms, 1..=LONGEST_ROLLBACK_MS),
         min_failures: section.integer("min_failures", default.min_failures, 1..=1_000_000),
         failure_percent: section.integer("failure_percent", default.failure_percent, 1..=100),
+    }
+}
+
+fn compile(section: &mut Section<'_, '_>) -> CompileLimits {
+    let default = CompileLimits::default();
+    CompileLimits {
+        seconds: section.integer("seconds", default.seconds, 1..=3600),
+        memory_bytes: section.integer(
+            "memory_bytes",
+            default.memory_bytes,
+            LEAST_COMPILER_BYTES..=64 << 30,
+        ),
     }
 }
 

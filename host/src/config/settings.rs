@@ -4,7 +4,11 @@ use std::{collections::HashMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 use waypost_core::{PluginName, RollbackPolicy, RouteDefinition};
 
-use crate::{net::NetSettings, router::RouterSettings, wasm::SandboxLimits};
+use crate::{
+    net::NetSettings,
+    router::RouterSettings,
+    wasm::{CompileLimits, SandboxLimits},
+};
 
 /// Everything that a router is started with.
 #[derive(Debug, Clone)]
@@ -45,6 +49,8 @@ pub struct PluginSettings {
     pub watch: bool,
     /// Where compiled plugins are kept between runs, if at all; absolute.
     pub cache: Option<PathBuf>,
+    /// What compiling one may take.
+    pub compile: CompileLimits,
     /// How many versions of a plugin are kept, to go back to.
     pub keep_versions: usize,
     /// When a new version is rolled back by itself.

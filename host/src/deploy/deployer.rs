@@ -487,6 +487,7 @@ impl Deployer {
 
     fn refuse(&self, name: &PluginName, digest: Option<Digest>, via: Via, error: &DeployError) {
         self.metrics.deploys.with_label_values(&[name.as_str(), "refused"]).inc();
+        self.metrics.refusals.with_label_values(&[name.as_str(), error.kind()]).inc();
         let refusal = Refusal {
             digest: digest.map(|digest| digest.to_string()),
             error: error.to_string(),

@@ -89,4 +89,18 @@ impl DeployError {
             | Self::NoVersion { .. } => false,
         }
     }
+
+    /// Its kind, for counters.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Artefact { source, .. } | Self::Stage { source, .. } => source.kind(),
+            Self::File { .. } => "file",
+            Self::Store(_) => "store",
+            Self::UnknownPlugin { .. } | Self::UnknownStage { .. } | Self::NoVersion { .. } => {
+                "unknown"
+            }
+            Self::Internal { .. } => "internal",
+        }
+    }
 }

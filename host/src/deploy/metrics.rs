@@ -7,6 +7,8 @@ use prometheus::{Histogram, HistogramOpts, IntCounterVec, Opts, Registry};
 pub struct DeployMetrics {
     /// Deploys by plugin and outcome, `accepted` or `refused`.
     pub deploys: IntCounterVec,
+    /// Artefacts that were refused, by plugin and kind of fault.
+    pub refusals: IntCounterVec,
     /// Seconds from bytes to versions that passed their self-test.
     pub prepare_seconds: Histogram,
 }
@@ -28,9 +30,14 @@ impl DeployMetrics {
                 Opts::new("waypost_plugin_deploys_total", "Deploys by outcome"),
                 &["plugin", "outcome"],
             )?,
+            refusals: IntCounterVec::new(
+                Opts::new("waypost_plugin_refusals_total", "Artefacts that were refused, by kind"),
+                &["plugin", "kind"],
+            )?,
             prepare_seconds: Histogram::with_opts(seconds)?,
         };
         registry.register(Box::new(metrics.deploys.clone()))?;
+        registry.register(Box::new(metrics.refusals.clone()))?;
         registry.register(Box::new(metrics.prepare_seconds.clone()))?;
         Ok(metrics)
     }

@@ -12,7 +12,7 @@ use waypost_protocol::Pattern;
 use super::*;
 use crate::{
     router::{RouterMetrics, StageSet},
-    wasm::{Digest, Sandbox, SandboxLimits, SandboxMetrics, test_guest::Guest},
+    wasm::{Compiler, Digest, Sandbox, SandboxLimits, SandboxMetrics, test_guest::Guest},
 };
 
 /// A guest that accepts a configuration of two bytes, `{}`, and traps on a longer one.
@@ -45,7 +45,7 @@ fn stand(stages: Vec<StageDefinition>) -> Stand {
 fn stand_in(path: &Path, stages: Vec<StageDefinition>, folder: tempfile::TempDir) -> Stand {
     let registry = Registry::new();
     let metrics = SandboxMetrics::register(&registry).expect("a new registry");
-    let sandbox = Sandbox::new(None, Arc::new(metrics)).expect("the engine starts");
+    let sandbox = Sandbox::new(Compiler::InProcess, Arc::new(metrics)).expect("the engine starts");
     let set = Arc::new(StageSet::default());
     let route = RouteDefinition {
         name: RouteName::parse("route").expect("a name"),

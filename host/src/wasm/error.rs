@@ -35,6 +35,38 @@ pub enum PluginError {
     /// It does not compile.
     #[error("the artefact does not compile: {0}")]
     Compile(String),
+    /// Compiling it took too much CPU time.
+    #[error(
+        "compiling the artefact took more than {seconds} s of CPU time; raise plugins.compile.seconds, or build a smaller plugin"
+    )]
+    CompileTime {
+        /// What it may take.
+        seconds: u64,
+    },
+    /// Compiling it took too long, on a busy machine.
+    #[error(
+        "compiling the artefact did not end within {seconds} s on the wall clock, ten times its CPU time; raise plugins.compile.seconds, or build a smaller plugin"
+    )]
+    CompileWallClock {
+        /// What it may take.
+        seconds: u64,
+    },
+    /// Compiling it took too much memory.
+    #[error(
+        "compiling the artefact took more than {bytes} bytes of memory; raise plugins.compile.memory_bytes, or build a smaller plugin"
+    )]
+    CompileMemory {
+        /// What it may take.
+        bytes: u64,
+    },
+    /// The process that compiles failed on its own account.
+    #[error("the process that compiles the artefact failed: {0}")]
+    Compiler(String),
+    /// What was compiled is not where it was put.
+    #[error(
+        "the folder of compiled artefacts lost the artefact at once; see that nothing else writes there"
+    )]
+    CacheLost,
     /// It imports what the router does not offer.
     #[error(
         "the plugin imports {0}, which the router does not offer; plugins may import log, clock, random and metrics of waypost:plugin@1.0.0"
@@ -75,7 +107,29 @@ impl PluginError {
             Self::Call { failure, .. } | Self::SelfTest(failure) => {
                 failure.code == ErrorCode::PluginTimeout
             }
+            Self::CompileWallClock { .. } | Self::Compiler(_) | Self::CacheLost => true,
             _ => false,
+        }
+    }
+
+    /// Its kind, for counters.
+    #[must_use]
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::TooLarge { .. } => "too_large",
+            Self::NotWasm => "not_wasm",
+            Self::Invalid(_) => "invalid",
+            Self::NotComponent(_) => "not_component",
+            Self::Compile(_) => "compile",
+            Self::CompileTime { .. } | Self::CompileWallClock { .. } => "compile_time",
+            Self::CompileMemory { .. } => "compile_memory",
+            Self::Compiler(_) | Self::CacheLost => "compiler",
+            Self::UnknownImport(_) | Self::UndeclaredImport(_) => "import",
+            Self::Contract(_) => "contract",
+            Self::Manifest(_) => "manifest",
+            Self::Call { .. } => "call",
+            Self::Configuration(_) => "configuration",
+            Self::SelfTest(_) => "self_test",
         }
     }
 }

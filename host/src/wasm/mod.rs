@@ -6,10 +6,12 @@
 //!
 //! [`Sandbox::compile`] takes bytes and gives an [`Artefact`]; [`Sandbox::prepare`] takes an artefact
 //! and a stage's configuration and gives a version that has passed its self-test. Neither belongs on the
-//! data path: the first takes long, the second runs the guest for the first time.
+//! data path: the first takes long, which is why the router has a child process do it, the second runs the guest for the first time.
 
 mod artefact;
 mod bindings;
+mod child;
+mod compiler;
 mod error;
 mod imports;
 mod instance;
@@ -25,6 +27,7 @@ mod tests;
 mod version;
 
 pub use artefact::{Artefact, Digest, DigestError};
+pub use compiler::{ARGUMENT, ChildCompiler, CompileLimits, Compiler, compile_as_child};
 pub use error::PluginError;
 pub use limits::SandboxLimits;
 pub use manifest::{Manifest, Reads};

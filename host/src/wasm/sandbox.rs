@@ -1,17 +1,21 @@
 //! The engine that all plugins share, and the two steps from bytes to a version.
 
-use std::{path::Path, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 use wasmtime::{
-    Cache, CacheConfig, Config, Engine,
+    Cache, Config, Engine,
     component::{Component, HasSelf, Linker},
 };
 use waypost_core::{PluginName, StageName};
 
 use super::{
-    Artefact, Digest, PluginError, SandboxLimits, SandboxMetrics, Version,
+    Artefact, ChildCompiler, Compiler, Digest, PluginError, SandboxLimits, SandboxMetrics, Version,
     artefact::componentise,
     bindings::{Plugin, PluginPre},
+    compiler::open,
     imports::Guest,
     meter::Ticker,
     version::Offer,
@@ -43,7 +47,21 @@ pub struct Sandbox {
     engine: Engine,
     linker: Linker<Guest>,
     metrics: Arc<SandboxMetrics>,
+    source: Source,
     _ticker: Ticker,
+}
+
+/// Where machine code comes from.
+enum Source {
+    /// This process compiles it.
+    Engine,
+    /// A child compiles it into the folder, where it is found.
+    Child {
+        compiler: ChildCompiler,
+        folder: PathBuf,
+        /// One load at a time, so that its hits are told from those of others.
+        cache: Box<Mutex<Cache>>,
+    },
 }
 
 impl std::fmt::Debug for Sandbox {
@@ -53,31 +71,27 @@ impl std::fmt::Debug for Sandbox {
 }
 
 impl Sandbox {
-    /// Starts the engine. Compiled artefacts are kept in `cache` between runs, if given.
+    /// Starts the engine. Whoever compiles keeps what it compiled in a folder, if it has one.
     ///
     /// # Errors
     ///
     /// The engine does not suit the machine, or the folder cannot be used.
-    pub fn new(cache: Option<&Path>, metrics: Arc<SandboxMetrics>) -> Result<Self, EngineError> {
-        let mut config = Config::new();
-        config
-            .wasm_component_model(true)
-            // Guests call the host and nothing else: no tasks, streams or futures of their own.
-            .concurrency_support(false)
-            .epoch_interruption(true)
-            .max_wasm_stack(WASM_STACK_BYTES)
-            .async_stack_size(FIBRE_STACK_BYTES);
-        if let Some(folder) = cache {
-            let mut cache = CacheConfig::new();
-            cache.with_directory(folder);
-            config.cache(Some(Cache::new(cache).map_err(EngineError::Cache)?));
-        }
+    pub fn new(compiler: Compiler, metrics: Arc<SandboxMetrics>) -> Result<Self, EngineError> {
+        let mut config = configuration();
+        let source = match compiler {
+            Compiler::InProcess => Source::Engine,
+            Compiler::Child { compiler, folder } => {
+                let cache = open(&folder).map_err(EngineError::Cache)?;
+                config.cache(Some(cache.clone()));
+                Source::Child { compiler, folder, cache: Box::new(Mutex::new(cache)) }
+            }
+        };
         let engine = Engine::new(&config).map_err(EngineError::Engine)?;
         let mut linker = Linker::new(&engine);
         Plugin::add_to_linker::<_, HasSelf<_>>(&mut linker, |guest: &mut Guest| guest)
             .map_err(EngineError::Engine)?;
         let ticker = Ticker::start(engine.clone())?;
-        Ok(Self { engine, linker, metrics, _ticker: ticker })
+        Ok(Self { engine, linker, metrics, source, _ticker: ticker })
     }
 
     /// Compiles an artefact and links its imports. This blocks for as long as the compiler takes.
@@ -90,9 +104,7 @@ impl Sandbox {
             let (bytes, limit) = (bytes.len(), limits.artefact_bytes);
             return Err(PluginError::TooLarge { bytes, limit });
         }
-        let component = componentise(bytes)?;
-        let component = Component::from_binary(&self.engine, &component)
-            .map_err(|error| PluginError::Compile(format!("{error:#}")))?;
+        let component = self.component(bytes)?;
         let mut imports = Vec::new();
         for (name, _) in component.component_type().imports(&self.engine) {
             imports.push(offered(name)?);
@@ -101,6 +113,25 @@ impl Sandbox {
         let linked = self.linker.instantiate_pre(&component).map_err(contract)?;
         let linked = PluginPre::new(linked).map_err(contract)?;
         Ok(Artefact { digest: Digest::of(bytes), linked, imports })
+    }
+
+    fn component(&self, bytes: &[u8]) -> Result<Component, PluginError> {
+        let load = |component: &[u8]| {
+            Component::from_binary(&self.engine, component)
+                .map_err(|error| PluginError::Compile(format!("{error:#}")))
+        };
+        match &self.source {
+            Source::Engine => load(&componentise(bytes)?),
+            Source::Child { compiler, folder, cache } => {
+                let component = compiler.compile(folder, bytes)?;
+                let cache = cache.lock().unwrap_or_else(PoisonError::into_inner);
+                let hits = cache.cache_hits();
+                // If the folder has lost it since, the engine compiles here what a child has compiled
+                // within its limits: that is bounded, but not how it should be.
+                let loaded = load(&component)?;
+                if cache.cache_hits() > hits { Ok(loaded) } else { Err(PluginError::CacheLost) }
+            }
+        }
     }
 
     /// Makes a version of a stage: instantiates the artefact, reads its manifest, configures it and runs
@@ -127,6 +158,20 @@ impl Sandbox {
         };
         Version::prove(offer).await
     }
+}
+
+/// What an engine is made with, apart from its cache. Machine code is found again by it, so that a child
+/// must have the same.
+pub(super) fn configuration() -> Config {
+    let mut config = Config::new();
+    config
+        .wasm_component_model(true)
+        // Guests call the host and nothing else: no tasks, streams or futures of their own.
+        .concurrency_support(false)
+        .epoch_interruption(true)
+        .max_wasm_stack(WASM_STACK_BYTES)
+        .async_stack_size(FIBRE_STACK_BYTES);
+    config
 }
 
 /// The name of an interface of the contract, from `waypost:plugin/log@1.0.0`.

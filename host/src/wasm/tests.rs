@@ -14,7 +14,7 @@ const BAD_SIZE: usize = 5;
 
 fn sandbox() -> Sandbox {
     let metrics = SandboxMetrics::register(&prometheus::Registry::new()).expect("a new registry");
-    Sandbox::new(None, std::sync::Arc::new(metrics)).expect("the engine starts")
+    Sandbox::new(Compiler::InProcess, std::sync::Arc::new(metrics)).expect("the engine starts")
 }
 
 fn limits() -> SandboxLimits {

@@ -1,0 +1,102 @@
+//! Artefacts are compiled by children of the built command, and found where these leave them.
+#![forbid(unsafe_code)]
+
+use std::{path::PathBuf, sync::Arc};
+
+use prometheus::Registry;
+use waypost::wasm::{
+    ChildCompiler, CompileLimits, Compiler, PluginError, Sandbox, SandboxLimits, SandboxMetrics,
+};
+
+const LIMITS: CompileLimits = CompileLimits { seconds: 60, memory_bytes: 1 << 30 };
+
+/// What a sandbox over children of this program says of an artefact.
+fn refusal_of(program: &str, limits: CompileLimits, artefact: &[u8]) -> PluginError {
+    let folder = tempfile::tempdir().expect("a folder");
+    let compiler = ChildCompiler { program: PathBuf::from(program), limits };
+    let compiler = Compiler::Child { compiler, folder: folder.path().join("cache") };
+    let metrics = SandboxMetrics::register(&Registry::new()).expect("a new registry");
+    let sandbox = Sandbox::new(compiler, Arc::new(metrics)).expect("the engine starts");
+    sandbox.compile(artefact, SandboxLimits::default()).expect_err("it is no plugin")
+}
+
+fn refusal(limits: CompileLimits, artefact: &[u8]) -> PluginError {
+    refusal_of(env!("CARGO_BIN_EXE_waypost"), limits, artefact)
+}
+
+/// A number as WebAssembly writes it.
+fn leb(mut number: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    while number >= 0x80 {
+        bytes.push((number & 0x7f) as u8 | 0x80);
+        number >>= 7;
+    }
+    bytes.push(number as u8);
+    bytes
+}
+
+fn section(id: u8, content: Vec<u8>) -> Vec<u8> {
+    [vec![id], leb(content.len()), content].concat()
+}
+
+/// A component of one module of one function that adds so many loaded numbers up.
+fn long_function(additions: usize) -> Vec<u8> {
+    // i32.load (i32.const 0), i32.add
+    let add = [0x41, 0, 0x28, 2, 0, 0x6a].repeat(additions);
+    let body = [vec![0, 0x20, 0], add, vec![0x0b]].concat();
+    let code = [vec![1], leb(body.len()), body].concat();
+    let module = [
+        b"\0asm\x01\0\0\0".to_vec(),
+        section(1, vec![1, 0x60, 1, 0x7f, 1, 0x7f]),
+        section(3, vec![1, 0]),
+        section(5, vec![1, 0, 1]),
+        section(10, code),
+    ];
+    [b"\0asm\x0d\0\x01\0".to_vec(), section(1, module.concat())].concat()
+}
+
+#[test]
+fn what_a_child_compiled_is_found_in_the_folder() {
+    // It compiles and is loaded; what is wrong with it is seen after that.
+    let refusal = refusal(LIMITS, &long_function(1));
+    assert!(matches!(refusal, PluginError::Contract(_)), "{refusal}");
+}
+
+#[test]
+fn what_a_child_says_of_an_artefact_is_what_the_router_would_say() {
+    assert!(matches!(refusal(LIMITS, b"not wasm at all"), PluginError::NotWasm));
+    let mut cut = long_function(100);
+    cut.truncate(cut.len() - 5);
+    assert!(matches!(refusal(LIMITS, &cut), PluginError::Invalid(_)));
+    let stranger = [
+        b"\0asm\x01\0\0\0".to_vec(),
+        section(1, vec![1, 0x60, 0, 0]),
+        section(2, b"\x01\x03env\x04open\0\0".to_vec()),
+    ];
+    let refusal = refusal(LIMITS, &stranger.concat());
+    assert!(matches!(refusal, PluginError::NotComponent(_)), "{refusal}");
+}
+
+#[test]
+fn a_compiler_that_takes_too_long_is_ended_and_the_key_is_named() {
+    let refusal = refusal(CompileLimits { seconds: 1, ..LIMITS }, &long_function(1_000_000));
+    assert!(matches!(refusal, PluginError::CompileTime { seconds: 1 }), "{refusal}");
+    assert!(refusal.to_string().contains("plugins.compile.seconds"));
+}
+
+#[test]
+fn a_compiler_that_takes_too_much_memory_is_ended_and_the_key_is_named() {
+    let limits = CompileLimits { memory_bytes: 256 << 20, ..LIMITS };
+    let refusal = refusal(limits, &long_function(1_000_000));
+    assert!(matches!(refusal, PluginError::CompileMemory { .. }), "{refusal}");
+    assert!(refusal.to_string().contains("plugins.compile.memory_bytes"));
+}
+
+#[test]
+fn a_compiler_that_does_not_work_is_no_fault_of_the_artefact() {
+    for program in ["/bin/false", "/bin/true", "/no/such/program"] {
+        let refusal = refusal_of(program, LIMITS, &long_function(1));
+        assert!(matches!(refusal, PluginError::Compiler(_)), "{program}: {refusal}");
+        assert!(refusal.is_passing());
+    }
+}
