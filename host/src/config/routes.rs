@@ -42,7 +42,14 @@ pub(super) struct DraftRoute {
 pub(super) fn read_route(section: &mut Section<'_, '_>) -> DraftRoute {
     let name = section.required("name", Kind::Name, |text| named(RouteName::parse(text)));
     let source = section.required("from", Kind::Pattern, |text| {
-        Pattern::parse(text).map_err(|error| Complaint::from_error("not a pattern", &error))
+        let pattern = Pattern::parse(text);
+        match pattern.map_err(|error| Complaint::from_error("not a pattern", &error))? {
+            _ if text.starts_with('$') && !text.starts_with("$dead.") => {
+                Err(Complaint::new("which no route sees")
+                    .with_hint("take $dead.<route>, or a pattern that does not begin with $"))
+            }
+            pattern => Ok(pattern),
+        }
     });
     let topic = section.optional("to", Kind::Topic, "as the stages say", |text| {
         let topic = Topic::parse(text);

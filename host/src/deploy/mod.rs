@@ -8,6 +8,7 @@
 mod deployer;
 mod error;
 mod history;
+mod knowledge;
 mod metrics;
 mod prepare;
 mod probation;

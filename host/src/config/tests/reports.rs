@@ -237,6 +237,20 @@ fn what_is_wrong_with_one_key_of_a_route_hides_nothing_else_of_it() {
 }
 
 #[test]
+fn a_route_from_topics_that_pass_routes_by_is_refused() {
+    insta::assert_snapshot!(report(r"
+        [[route]]
+        name = 'r'
+        from = '$inbox.>'
+        to = 'b'
+        [[route]]
+        name = 'dead'
+        from = '$dead.r'
+        to = 'graveyard'
+    "), @r#"waypost.toml:3:8: route.from is "$inbox.>", which no route sees; hint: take $dead.<route>, or a pattern that does not begin with $"#);
+}
+
+#[test]
 fn a_route_with_a_broken_stage_is_not_also_said_to_lead_nowhere() {
     insta::assert_snapshot!(report(r"
         [[route]]

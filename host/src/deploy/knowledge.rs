@@ -1,0 +1,186 @@
+//! What a deployer knows of each plugin: its history, what was refused, how the new version does.
+
+use std::{
+    collections::BTreeMap,
+    sync::{MutexGuard, PoisonError},
+};
+
+use tokio::time::Duration;
+use waypost_core::{Counts, PluginName, RouteName, StageDefinition};
+
+use super::{
+    DeployError, Deployer, History, KeptVersion, PluginStatus, Refusal, StageStatus, Via,
+    prepare::{Plugin, Prepared},
+    probation::Trial,
+    store::Histories,
+};
+use crate::{
+    time::now_ms,
+    wasm::{Digest, Manifest},
+};
+
+/// How often an artefact is tried that was refused for a reason that may pass.
+const PASSING_ATTEMPTS: u32 = 3;
+
+/// What is known of a plugin's artefacts.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub(super) history: History,
+    pub(super) manifest: Option<Manifest>,
+    /// The versions that ran before, so that a rollback to them takes no time.
+    pub(super) before: Option<Prepared>,
+    pub(super) running: Option<Prepared>,
+    pub(super) trial: Option<Trial>,
+    pub(super) deploys: u64,
+    pub(super) refused: Option<RefusedArtefact>,
+}
+
+/// What is known of the artefact that was refused last.
+#[derive(Debug)]
+pub(super) struct RefusedArtefact {
+    /// `None` when the file could not be read.
+    digest: Option<Digest>,
+    refusal: Refusal,
+    /// How often it may be tried again.
+    attempts_left: u32,
+}
+
+impl Deployer {
+    /// Whether a file's bytes are to be tried: they are not those that run, nor those that the folder held
+    /// when it was looked at last. When they are those that run, an earlier refusal is over.
+    pub(super) fn is_news(&self, name: &PluginName, digest: Option<Digest>) -> bool {
+        let mut states = self.state();
+        let Some(known) = states.get_mut(name) else {
+            return true;
+        };
+        if digest.is_some() && known.history.active == digest {
+            known.refused = None;
+            known.history.observed = digest;
+            return false;
+        }
+        match &known.refused {
+            Some(refused) if refused.digest == digest => refused.attempts_left > 0,
+            _ => digest.is_none() || known.history.observed != digest,
+        }
+    }
+
+    /// The new versions that were swapped in within this time.
+    pub(super) fn trials(&self, window: Duration) -> Vec<(PluginName, Trial)> {
+        let states = self.state();
+        let trials = states.iter().filter_map(|(name, state)| Some((name.clone(), state.trial?)));
+        trials.filter(|(_, trial)| trial.is_new && trial.since.elapsed() < window).collect()
+    }
+
+    /// The version that a plugin runs is not on trial any more.
+    pub(super) fn end_trial(&self, name: &PluginName) {
+        if let Some(trial) = self.state().get_mut(name).and_then(|state| state.trial.as_mut()) {
+            trial.is_new = false;
+        }
+    }
+
+    /// The messages that came to a plugin in all its stages since the router started.
+    pub(super) fn counts_of(&self, name: &PluginName) -> Counts {
+        let stages = self.plugins.get(name).map_or(&[][..], |plugin| &plugin.stages);
+        stages.iter().fold(Counts::default(), |sum, (route, stage)| {
+            let counts = self.router_metrics.counts_of([route.as_str(), stage.name.as_str()]);
+            Counts {
+                verdicts: sum.verdicts.saturating_add(counts.verdicts),
+                failures: sum.failures.saturating_add(counts.failures),
+            }
+        })
+    }
+
+    pub(super) fn active(&self, name: &PluginName) -> Option<Digest> {
+        self.state().get(name).and_then(|state| state.history.active)
+    }
+
+    /// Writes down that a version runs. Gives whether none ran before.
+    pub(super) fn record(
+        &self,
+        name: &PluginName,
+        prepared: &Prepared,
+        via: Option<Via>,
+    ) -> Result<bool, DeployError> {
+        let mut states = self.state();
+        let state = states.entry(name.clone()).or_default();
+        let is_first = state.running.is_none();
+        let mut next = state.history.clone();
+        if let Some(via) = via {
+            let version = prepared.manifest.version.clone();
+            let (digest, since_ms) = (prepared.digest, now_ms());
+            let kept = KeptVersion { digest, version, since_ms, via, rolled_back: None };
+            next = next.accepted(kept, self.store.keep);
+            if via == Via::Folder {
+                next.observed = Some(digest);
+            }
+        }
+        let others = states.iter().map(|(name, state)| (name.clone(), state.history.clone()));
+        let mut histories: Histories = others.collect();
+        histories.insert(name.clone(), next.clone());
+        self.store.save(&histories)?;
+        if let Some(state) = states.get_mut(name) {
+            state.history = next;
+        }
+        Ok(is_first)
+    }
+
+    pub(super) fn refuse(
+        &self,
+        name: &PluginName,
+        digest: Option<Digest>,
+        via: Via,
+        error: &DeployError,
+    ) {
+        self.metrics.deploys.with_label_values(&[name.as_str(), "refused"]).inc();
+        self.metrics.refusals.with_label_values(&[name.as_str(), error.kind()]).inc();
+        let refusal = Refusal {
+            digest: digest.map(|digest| digest.to_string()),
+            error: error.to_string(),
+            at_ms: now_ms(),
+        };
+        let mut states = self.state();
+        let known = states.entry(name.clone()).or_default();
+        let attempts_left = match &known.refused {
+            _ if !error.is_passing() || via != Via::Folder => 0,
+            Some(last) if last.digest == digest => last.attempts_left.saturating_sub(1),
+            _ => PASSING_ATTEMPTS - 1,
+        };
+        if via == Via::Folder && digest.is_some() {
+            known.history.observed = digest;
+        }
+        known.refused = Some(RefusedArtefact { digest, refusal, attempts_left });
+    }
+
+    /// Every plugin that the configuration names, by name.
+    #[must_use]
+    pub fn status(&self) -> Vec<PluginStatus> {
+        let states = self.state();
+        let stage = |(route, stage): &(RouteName, StageDefinition)| {
+            StageStatus::of(route, &stage.name, &self.router_metrics)
+        };
+        let status = |(name, plugin): (&PluginName, &Plugin)| {
+            let state = states.get(name)?;
+            let (manifest, digest) = (state.manifest.as_ref()?, state.history.active?);
+            let kept = state.history.versions.iter().find(|kept| kept.digest == digest);
+            Some(PluginStatus {
+                name: name.as_str().to_owned(),
+                file: plugin.file.display().to_string(),
+                digest: digest.to_string(),
+                version: manifest.version.clone(),
+                role: manifest.role.to_owned(),
+                deterministic: manifest.deterministic,
+                imports: manifest.imports.clone(),
+                stages: plugin.stages.iter().map(stage).collect(),
+                since_ms: kept.map_or(0, |kept| kept.since_ms),
+                deploys: state.deploys,
+                versions: state.history.versions.clone(),
+                refused: state.refused.as_ref().map(|refused| refused.refusal.clone()),
+            })
+        };
+        self.plugins.iter().filter_map(status).collect()
+    }
+
+    pub(super) fn state(&self) -> MutexGuard<'_, BTreeMap<PluginName, State>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
