@@ -1,8 +1,8 @@
 //! What a dead letter adds to the message that it keeps whole.
 //!
 //! Its topic is `$dead.<route>`; key, payload and the original headers stand byte for byte as they
-//! came, and these headers follow them. A value is text in UTF-8; times are milliseconds since the
-//! Unix epoch, in decimal.
+//! came, the headers behind these: the first of a name is the router's. A value is text in UTF-8;
+//! times are milliseconds since the Unix epoch, in decimal.
 
 /// The name of the error code, such as `PLUGIN_TRAP`.
 pub const REASON: &str = "wp-dlq-reason";

@@ -18,9 +18,25 @@ pub(super) struct Outlet {
 /// What a batch of the lane leaves behind beside its outputs.
 pub(super) struct Job {
     pub(super) ingest_ms: u64,
+    /// In the order in which they were given up on.
+    letters: Vec<Letters>,
+}
+
+/// Dead letters that met the same versions.
+struct Letters {
+    /// How many stages they met.
+    met: usize,
+    envelope: Arc<Envelope>,
     letters: DeadLetters,
-    /// The versions that the dead letters met.
-    letters_envelope: Arc<Envelope>,
+}
+
+/// Where a message came to its end, with the stages that it met.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum End<'a> {
+    /// In the last of these stages.
+    In(&'a [Stage]),
+    /// Behind all of them.
+    Behind(&'a [Stage]),
 }
 
 /// How a message came to its end.
@@ -37,26 +53,22 @@ impl History {
     }
 }
 
+impl Job {
+    /// A batch that came at this time.
+    pub(super) fn new(ingest_ms: u64) -> Self {
+        Self { ingest_ms, letters: Vec::new() }
+    }
+}
+
 impl Outlet {
     pub(super) fn new(definition: RouteDefinition, fanout: Arc<Fanout>) -> Self {
         Self { definition, fanout }
     }
 
-    /// A batch that came at this time, and meets these stages.
-    pub(super) fn job(&self, stages: &[Stage], ingest_ms: u64) -> Job {
-        let letters = DeadLetters::new(self.definition.name.clone(), Limits::default());
-        Job { ingest_ms, letters, letters_envelope: self.envelope(stages, ingest_ms) }
-    }
-
-    /// What is given up on from now on met these stages.
-    pub(super) fn rename(&self, job: &mut Job, stages: &[Stage]) {
-        job.letters_envelope = self.envelope(stages, job.ingest_ms);
-    }
-
     /// Gives a batch that has all stages behind it its destination.
     pub(super) async fn leave(&self, batch: Batch, stages: &[Stage], job: &mut Job) {
         let envelope = self.envelope(stages, job.ingest_ms);
-        let Some(batch) = self.settle(job, batch) else {
+        let Some(batch) = self.settle(job, batch, stages) else {
             return;
         };
         let route = self.definition.name.as_str();
@@ -66,7 +78,7 @@ impl Outlet {
     }
 
     /// Gives every message its destination; those that have none become dead letters.
-    fn settle(&self, job: &mut Job, batch: Batch) -> Option<Batch> {
+    fn settle(&self, job: &mut Job, batch: Batch, stages: &[Stage]) -> Option<Batch> {
         if let Destination::Topic(topic) = &self.definition.destination {
             return batch.with_topic(topic);
         }
@@ -88,7 +100,7 @@ impl Outlet {
             failed.push(Failed { index, code: ErrorCode::BadDestination, error });
         }
         for each in &failed {
-            self.bury(job, &batch, None, each, History::begin());
+            self.bury(job, &batch, End::Behind(stages), each, History::begin());
         }
         batch.gather(&good)
     }
@@ -98,10 +110,14 @@ impl Outlet {
         &self,
         job: &mut Job,
         batch: &Batch,
-        stage: Option<&Stage>,
+        end: End<'_>,
         failed: &Failed,
         history: History,
     ) {
+        let (met, stage) = match end {
+            End::In(met) => (met, met.last()),
+            End::Behind(met) => (met, None),
+        };
         let route = self.definition.name.as_str();
         let reason = failed.code.name();
         self.fanout.metrics.dead_letters.with_label_values(&[route, reason]).inc();
@@ -117,18 +133,32 @@ impl Outlet {
         let Some(message) = batch.get(failed.index as usize) else {
             return;
         };
-        if let Err(error) = job.letters.push(message, &failure) {
+        let letters = match job.letters.last_mut() {
+            Some(letters) if letters.met == met.len() => letters,
+            _ => {
+                let envelope = self.envelope(met, job.ingest_ms);
+                let letters = DeadLetters::new(self.definition.name.clone(), Limits::default());
+                job.letters.push(Letters { met: met.len(), envelope, letters });
+                let Some(letters) = job.letters.last_mut() else {
+                    return;
+                };
+                letters
+            }
+        };
+        if let Err(error) = letters.letters.push(message, &failure) {
             tracing::error!(route, %error, "a dead letter could not be kept");
         }
     }
 
-    /// Hands on the dead letters so far.
+    /// Hands on the dead letters so far. To be called before the job's messages meet other versions.
     pub(super) async fn deliver_letters(&self, job: &mut Job) {
         let route = self.definition.name.as_str();
-        for batch in job.letters.finish() {
-            let unseen = self.fanout.deliver(&batch, &job.letters_envelope).await;
-            let counter = self.fanout.metrics.dead_letters_unseen.with_label_values(&[route]);
-            counter.inc_by(unseen as u64);
+        for Letters { envelope, mut letters, .. } in std::mem::take(&mut job.letters) {
+            for batch in letters.finish() {
+                let unseen = self.fanout.deliver(&batch, &envelope).await;
+                let counter = self.fanout.metrics.dead_letters_unseen.with_label_values(&[route]);
+                counter.inc_by(unseen as u64);
+            }
         }
     }
 

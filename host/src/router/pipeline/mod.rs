@@ -12,7 +12,7 @@ use super::{
     gate::Gate,
     instances::{CallFailure, Instances},
     metrics::RouterMetrics,
-    outlet::{History, Job, Outlet},
+    outlet::{End, History, Job, Outlet},
     parked::{Trial, Waiting},
     stage::{Stage, StageFailure},
     stage_set::StageSet,
@@ -48,6 +48,11 @@ struct Work {
 }
 
 impl Work {
+    /// The stages that it met, with the one that it has come to.
+    fn met(&self) -> &[Stage] {
+        self.stages.get(..=self.position).unwrap_or(&self.stages)
+    }
+
     /// Its isolation, which whoever takes it puts back if something is left of it.
     fn take_isolation(&mut self) -> Isolation {
         std::mem::replace(&mut self.isolation, Isolation::new(1, 1))
@@ -75,7 +80,7 @@ impl Pipeline {
         self.metrics.route_messages.with_label_values(&[route]).inc_by(input.len() as u64);
         self.metrics.batch_messages.observe(input.len() as f64);
         let stages = self.stages.of(route);
-        let mut job = self.outlet.job(&stages, ingest_ms);
+        let mut job = Job::new(ingest_ms);
         let mut work = Vec::new();
         self.enter(&mut work, 0, vec![input], &stages);
         self.work_off(work, &mut job).await;
@@ -180,7 +185,8 @@ impl Pipeline {
                     item.first_failure_ms = Some(first);
                     if stage.version.is_deterministic() {
                         let history = History { attempts, first_failure_ms: first };
-                        self.outlet.bury(job, &item.batch, Some(&stage), &failed, history);
+                        let end = End::In(item.met());
+                        self.outlet.bury(job, &item.batch, end, &failed, history);
                         self.settle(&mut item);
                     } else {
                         let batch = item.batch.clone();
@@ -234,7 +240,6 @@ impl Pipeline {
                 current.iter().find(is_same).unwrap_or(met).clone()
             };
             item.stages = item.stages.iter().enumerate().map(adopted).collect();
-            self.outlet.rename(job, &item.stages);
         }
     }
 

@@ -8,7 +8,7 @@ use waypost_protocol::{Batch, ErrorCode};
 
 use super::{
     super::{
-        outlet::{History, Job},
+        outlet::{End, History, Job},
         parked::{Parked, Trial},
         stage::Stage,
     },
@@ -37,7 +37,7 @@ impl Pipeline {
                 return;
             };
             let stages = self.stages.of(self.definition.name.as_str());
-            let mut job = self.outlet.job(&stages, parked.ingest_ms);
+            let mut job = Job::new(parked.ingest_ms);
             let mut work = Vec::new();
             self.enter(&mut work, place.stage(), vec![parked.batch], &stages);
             let Parked { attempts, first_failure_ms, .. } = parked;
@@ -52,7 +52,7 @@ impl Pipeline {
     pub(in crate::router) async fn give_up(&mut self) {
         for (position, parked) in self.waiting.drain() {
             let stages = self.stages.of(self.definition.name.as_str());
-            let mut job = self.outlet.job(&stages, parked.ingest_ms);
+            let mut job = Job::new(parked.ingest_ms);
             let why = if parked.error.is_empty() {
                 "it waited behind another with its key"
             } else {
@@ -62,7 +62,8 @@ impl Pipeline {
             let failed = Failed { index: 0, code: ErrorCode::PluginRetry, error };
             let first_failure_ms = parked.first_failure_ms.unwrap_or_else(now_ms);
             let history = History { attempts: parked.attempts.max(1), first_failure_ms };
-            self.outlet.bury(&mut job, &parked.batch, stages.get(position), &failed, history);
+            let met = stages.get(..=position).unwrap_or(&stages);
+            self.outlet.bury(&mut job, &parked.batch, End::In(met), &failed, history);
             self.outlet.deliver_letters(&mut job).await;
         }
     }
@@ -77,8 +78,15 @@ impl Pipeline {
         folded: &Folded,
         job: &mut Job,
     ) {
+        let history = match &item.trial {
+            Some(trial) => History {
+                attempts: trial.attempts.saturating_add(1),
+                first_failure_ms: trial.first_failure_ms.unwrap_or_else(now_ms),
+            },
+            None => History::begin(),
+        };
         for failed in &folded.failed {
-            self.outlet.bury(job, called, Some(stage), failed, History::begin());
+            self.outlet.bury(job, called, End::In(item.met()), failed, history);
         }
         for retried in &folded.retried {
             let error = match retried.after_ms {
@@ -118,7 +126,7 @@ impl Pipeline {
         if attempts >= self.waiting.policy.attempts {
             let _ = write!(failed.error, "; attempt {attempts} was the last");
             let history = History { attempts, first_failure_ms };
-            self.outlet.bury(job, batch, Some(stage), &failed, history);
+            self.outlet.bury(job, batch, End::In(item.met()), &failed, history);
             self.settle(item);
             return;
         }

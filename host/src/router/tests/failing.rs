@@ -41,6 +41,31 @@ async fn the_guilty_message_alone_is_a_dead_letter_and_the_others_keep_their_ord
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_dead_letter_names_the_stages_that_it_met_and_no_others() {
+    let mut definition = route("r", 1, Some("out"));
+    let [first] = definition.stages.as_slice() else { panic!("one stage") };
+    let named = |name: &str| StageName::parse(name).expect("a name");
+    let stages = ["a", "b", "c"].map(|name| StageDefinition { name: named(name), ..first.clone() });
+    definition.stages = stages.to_vec();
+    let router = router(vec![(definition, stage("1", forward))]);
+    let versions = [("a", forward as Answer), ("b", reject_second), ("c", trap_at_13)];
+    let versions: Vec<Stage> = versions
+        .map(|(name, answer)| Stage { name: named(name), ..stage(name, answer) })
+        .into_iter()
+        .collect();
+    router.stages().replace(HashMap::from([("r".to_owned(), Arc::from(versions))]));
+    let mut dead = subscribe(&router, "$dead.r");
+    assert_eq!(publish(&router, &batch("in.a", [11, 12, 13])).await, COMMITTED);
+    for (payload, met) in [("12", &["a", "b"][..]), ("13", &["a", "b", "c"])] {
+        let letters = next(&mut dead).await;
+        assert_eq!(payloads(&letters.batch), [payload]);
+        let versions: Vec<&str> =
+            letters.envelope.stages.iter().map(|run| run.version.as_str()).collect();
+        assert_eq!(versions, met);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_answer_against_the_contract_is_a_failure_of_that_route_alone() {
     let bad = (route("bad", 1, Some("out.bad")), stage("1", nonsense));
     let good = (route("good", 1, Some("out.good")), stage("1", forward));

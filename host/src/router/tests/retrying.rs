@@ -85,12 +85,12 @@ async fn a_lane_with_as_much_parked_as_it_may_takes_nothing_new_until_there_is_r
     let router = router(vec![(small, stage("1", until_open))]);
     let mut out = subscribe(&router, "out");
     assert_eq!(publish(&router, &batch("in.a", 0..3)).await, COMMITTED);
-    let late = tokio::spawn({
+    let mut late = tokio::spawn({
         let router = router.clone();
         async move { publish(&router, &batch("in.a", 3..6)).await }
     });
-    tokio::time::sleep(Duration::from_secs(5)).await;
-    assert!(!late.is_finished(), "the lane is full");
+    let early = tokio::time::timeout(Duration::from_secs(5), &mut late).await;
+    assert!(early.is_err(), "the lane is full");
     OPEN.store(true, Ordering::Relaxed);
     assert_eq!(late.await.expect("it ends"), COMMITTED);
     let mut found = payloads_of(&mut out, 6).await;
