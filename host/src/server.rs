@@ -38,6 +38,9 @@ const COMPILED_FOLDER: &str = "compiled";
 /// The file below the state folder that a running router holds locked.
 const LOCK_FILE: &str = "lock";
 
+/// How long peers have to learn that their connection is closed.
+const LONGEST_FAREWELL: Duration = Duration::from_secs(1);
+
 /// Why a router does not start.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -217,13 +220,16 @@ impl Waypost {
     /// Stops within the deadline: takes no more connections and publishes, tells clients, does what is
     /// queued, hands it over, and closes. Gives whether everything was done in time.
     pub async fn drain(self, deadline: Duration) -> bool {
-        let end = Instant::now() + deadline;
+        // What is left of the deadline is for telling those who did not go.
+        let farewell = (deadline / 4).min(LONGEST_FAREWELL);
+        let end = Instant::now() + deadline.saturating_sub(farewell);
         self.lifecycle.enter(Phase::Draining);
         // A deploy would only be in the way now.
         drop((self.watcher, self.probation));
         self.server.go_away(deadline);
         let drained = tokio::time::timeout_at(end, self.router.drain()).await.is_ok();
-        let gone = self.server.close(end.saturating_duration_since(Instant::now())).await;
+        let patience = end.saturating_duration_since(Instant::now());
+        let gone = self.server.close(patience, farewell).await;
         drop(self.admin);
         // Left behind it would only mislead tools, which find nobody at its address.
         let _ = remove_if_there(&self.endpoints_file);

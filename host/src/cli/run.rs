@@ -28,10 +28,14 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     let Loaded { settings, origins, .. } = options.config.load()?;
     init_log("info")?;
     let runtime = runtime(&settings).context("the async runtime does not start")?;
-    if options.check {
-        return runtime.block_on(check(settings, &origins));
-    }
-    runtime.block_on(route(settings, &origins))
+    let done = if options.check {
+        runtime.block_on(check(settings, &origins))
+    } else {
+        runtime.block_on(route(settings, &origins))
+    };
+    // A plugin that is being prepared on a thread of its own must not hold up the end.
+    runtime.shutdown_background();
+    done
 }
 
 /// What kept the router from starting: the configuration, where it names what no plugin accepts.

@@ -122,14 +122,14 @@ impl Server {
     }
 
     /// Waits until every client has gone, for `patience` at most; then closes what is left and waits until
-    /// the peers know, for a second at most. To be called after [`go_away`](Self::go_away). Gives whether
+    /// the peers know, for `farewell` at most. To be called after [`go_away`](Self::go_away). Gives whether
     /// every client went by itself.
-    pub async fn close(mut self, patience: Duration) -> bool {
+    pub async fn close(mut self, patience: Duration, farewell: Duration) -> bool {
         let gone = tokio::time::timeout(patience, &mut self.accepting).await.is_ok();
         self.accepting.abort();
         let code = ErrorCode::ShuttingDown;
         self.endpoint.close(VarInt::from_u32(code.number()), code.meaning().as_bytes());
-        let _ = tokio::time::timeout(Duration::from_secs(1), self.endpoint.wait_idle()).await;
+        let _ = tokio::time::timeout(farewell, self.endpoint.wait_idle()).await;
         gone
     }
 }

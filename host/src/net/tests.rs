@@ -315,6 +315,6 @@ async fn a_stopping_router_says_so_on_the_control_stream() {
     assert!(
         matches!(control.next().await, Some(Frame::GoingAway(away)) if away.deadline_ms == 3000)
     );
-    running.server.close(Duration::from_secs(5)).await;
+    running.server.close(Duration::from_secs(5), Duration::from_secs(1)).await;
     assert!(control.next().await.is_none());
 }
