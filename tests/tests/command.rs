@@ -99,10 +99,17 @@ async fn wrong_use_and_wrong_configuration_have_exit_codes_of_their_own() {
     );
     assert!(problems.contains("address"), "the right name is suggested: {problems}");
     assert_eq!(finish(waypost(&["run", "--config", path]), "").await.status.code(), Some(78));
-    assert_eq!(finish(waypost(&["sub"]), "").await.status.code(), Some(2));
-    assert_eq!(finish(waypost(&["sub", "a..b"]), "").await.status.code(), Some(2));
-    assert_eq!(finish(waypost(&["pub", "a.*"]), "").await.status.code(), Some(2));
-    assert_eq!(finish(waypost(&["pub", "a", "--key", "id"]), "").await.status.code(), Some(2));
+    for usage in [
+        &["sub"][..],
+        &["sub", "a..b"],
+        &["pub", "a.*"],
+        &["pub", "$sys.a"],
+        &["pub", "a", "--key", "id"],
+        &["pub", "a", "--header", "a b=c"],
+        &["pub", "a", "--address", "nowhere"],
+    ] {
+        assert_eq!(finish(waypost(usage), "").await.status.code(), Some(2), "{usage:?}");
+    }
     let nowhere = finish(waypost(&["pub", "in", "--ca", "/nowhere/ca.pem"]), "").await;
     assert_eq!(nowhere.status.code(), Some(1));
     assert_eq!(text(&nowhere.stderr).matches("/nowhere/ca.pem").count(), 1, "told once");
@@ -165,6 +172,26 @@ async fn a_reader_that_stands_still_does_not_keep_sub_from_ending() {
     let status = tokio::time::timeout(std::time::Duration::from_secs(30), status).await;
     assert!(status.expect("its time is over").expect("no panic").success());
     client.close().await;
+    router.stop().await.expect("it drains");
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test(flavor = "multi_thread")]
+async fn sub_ends_at_once_when_its_output_fails() {
+    let router = router().await;
+    let full = std::fs::File::options().write(true).open("/dev/full").expect("it is there");
+    let mut sub = connected(&router, &["sub", "out", "--output", "raw"]);
+    let sub = sub.stdout(full).stderr(Stdio::piped()).spawn().expect("it starts");
+    while router.metric("waypost_subscriptions").await.expect("it answers") < 1.0 {
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    // One message, and no other to wake it.
+    let publish = finish(connected(&router, &["pub", "in"]), "{\"kind\":\"yes\"}\n").await;
+    assert!(publish.status.success(), "{}", text(&publish.stderr));
+    let ended = tokio::task::spawn_blocking(move || sub.wait_with_output().expect("it ends"));
+    let ended = tokio::time::timeout(std::time::Duration::from_secs(30), ended).await;
+    let output = ended.expect("it ends by itself").expect("no panic");
+    assert_eq!(output.status.code(), Some(1), "{}", text(&output.stderr));
     router.stop().await.expect("it drains");
 }
 

@@ -1,11 +1,8 @@
 //! `waypost config`, and how every command loads a configuration.
 
-use std::{
-    io::{IsTerminal as _, Write as _},
-    path::PathBuf,
-};
+use std::{io::IsTerminal as _, path::PathBuf};
 
-use super::Failure;
+use super::{Failure, print::write_out};
 use crate::config::{Loaded, Settings, Sources, Style, load, plugins_in, render};
 
 /// The file that is taken when none is named and it is there.
@@ -91,8 +88,7 @@ pub(super) fn run(action: &Action) -> Result<(), Failure> {
         Action::Show(show) => {
             let loaded = show.options.load()?;
             let text = if show.effective { loaded.effective_toml() } else { loaded.set_toml() };
-            std::io::stdout().write_all(text.as_bytes())?;
-            Ok(())
+            Ok(write_out(&text)?)
         }
     }
 }

@@ -4,13 +4,14 @@ use std::path::PathBuf;
 
 use waypost_client::{Client, ClientOptions, Reconnect};
 
+use super::values::address;
 use crate::logging;
 
 /// Where the router is, and how it is known.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct ConnectionOptions {
     /// The router, as host:port.
-    #[arg(long, env = "WAYPOST_ADDRESS", default_value = "127.0.0.1:4433")]
+    #[arg(long, env = "WAYPOST_ADDRESS", default_value = "127.0.0.1:4433", value_parser = address)]
     address: String,
     /// The authority that signed the router's certificate, in PEM; a router that makes a development
     /// certificate says where this is.

@@ -52,11 +52,25 @@ impl Printer {
         self.messages.send(message).await.is_ok()
     }
 
+    /// Resolves when the thread prints no more, because its output failed.
+    pub(super) async fn failed(&self) {
+        self.messages.closed().await;
+    }
+
     /// Awaits that everything is printed, and gives what kept it from being so.
     pub(super) async fn finish(self) -> io::Result<()> {
         let Self { messages, ended } = self;
         drop(messages);
         ended.await.unwrap_or_else(|_| Err(io::Error::other("the printing thread went down")))
+    }
+}
+
+/// Writes to standard output. Whoever closed the other end of a pipe has seen enough, which is no failure.
+pub(super) fn write_out(text: &str) -> io::Result<()> {
+    let mut out = io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
+        _ => Ok(()),
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, path::PathBuf};
 
 use anyhow::{anyhow, bail};
-use serde_json::Value;
+use serde_json::{Number, Value};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _};
 use waypost_client::{Message, Outcome, PublishError, Publisher, PublisherOptions, Receipt};
 use waypost_protocol::Topic;
@@ -11,7 +11,7 @@ use waypost_protocol::Topic;
 use super::{
     Failure,
     connection::{ConnectionOptions, init_log, runtime},
-    values::{header, open},
+    values::{destination, header, open, pointer},
 };
 
 /// Receipts that are waited for once so many lines are under way.
@@ -28,11 +28,14 @@ const MAX_TOLD: u64 = 10;
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
     /// The topic.
+    #[arg(value_parser = destination)]
     topic: Topic,
-    /// The file with the lines; - or nothing for standard input.
+    /// The file with the lines; - or nothing for standard input. Empty lines are passed over, and one of more
+    /// than 2 MiB is rejected.
     #[arg(long, default_value = "-")]
     file: PathBuf,
-    /// A JSON pointer into each line, whose text or number is the key. A line without it has none.
+    /// A JSON pointer into each line, whose text, truth value or number is the key. A line without it has none,
+    /// nor has one whose number is too large to be exact.
     #[arg(long, value_name = "POINTER", value_parser = pointer)]
     key: Option<String>,
     /// A header of every message, as NAME=VALUE; may stand several times.
@@ -40,14 +43,6 @@ pub(super) struct Options {
     headers: Vec<(String, String)>,
     #[command(flatten)]
     connection: ConnectionOptions,
-}
-
-fn pointer(text: &str) -> Result<String, String> {
-    if text.is_empty() || text.starts_with('/') {
-        Ok(text.to_owned())
-    } else {
-        Err(format!("it does not begin with a slash; write /{text}"))
-    }
 }
 
 pub(super) fn run(options: Options) -> Result<(), Failure> {
@@ -96,7 +91,8 @@ async fn send_lines(
             continue;
         }
         if line.len() > MAX_LINE_BYTES {
-            bail!("line {number} has more than {MAX_LINE_BYTES} bytes");
+            tally.refuse(number, &format!("it has more than {MAX_LINE_BYTES} bytes"));
+            continue;
         }
         let mut message = Message::new(options.topic.as_str(), line.as_slice());
         if let Some(pointer) = &options.key {
@@ -117,7 +113,7 @@ async fn send_lines(
     Ok(())
 }
 
-/// The next line without its end. One that is too long comes cut, just over the limit.
+/// The next line without its end. Of one that is too long the beginning comes, a byte over the limit.
 async fn read_line(
     input: &mut (dyn AsyncBufRead + Unpin),
     line: &mut Vec<u8>,
@@ -130,16 +126,14 @@ async fn read_line(
         }
         let end = buffer.iter().position(|byte| *byte == b'\n');
         let part = end.map_or(buffer, |end| buffer.get(..end).unwrap_or_default());
-        line.extend_from_slice(part);
+        let room = (MAX_LINE_BYTES + 1).saturating_sub(line.len());
+        line.extend_from_slice(part.get(..room).unwrap_or(part));
         let taken = end.map_or(buffer.len(), |end| end + 1);
         input.consume(taken);
         if end.is_some() {
             if line.last() == Some(&b'\r') {
                 line.pop();
             }
-            return Ok(true);
-        }
-        if line.len() > MAX_LINE_BYTES {
             return Ok(true);
         }
     }
@@ -149,10 +143,18 @@ fn key_of(line: &[u8], pointer: &str) -> Option<Vec<u8>> {
     let value: Value = serde_json::from_slice(line).ok()?;
     match value.pointer(pointer)? {
         Value::String(text) => Some(text.clone().into_bytes()),
-        Value::Number(number) => Some(number.to_string().into_bytes()),
+        Value::Number(number) if is_exact(number) => Some(number.to_string().into_bytes()),
         Value::Bool(truth) => Some(truth.to_string().into_bytes()),
-        Value::Null | Value::Array(_) | Value::Object(_) => None,
+        Value::Number(_) | Value::Null | Value::Array(_) | Value::Object(_) => None,
     }
+}
+
+/// Whether a number stands for itself alone: large ones that are no whole number of 64 bits have neighbours
+/// that read the same.
+fn is_exact(number: &Number) -> bool {
+    const MAX_EXACT: f64 = 9_007_199_254_740_992.0;
+    let float = || number.as_f64().is_some_and(|value| value.abs() < MAX_EXACT);
+    number.is_u64() || number.is_i64() || float()
 }
 
 /// What became of the lines.
@@ -221,5 +223,42 @@ impl Tally {
         }
         eprintln!();
         if rejected + unknown > 0 { Err(Failure::Told) } else { Ok(()) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_text_or_what_reads_as_one_value_alone() {
+        let key = |line: &str| key_of(line.as_bytes(), "/k").map(String::from_utf8);
+        for (line, expected) in [
+            (r#"{"k":"a"}"#, Some("a")),
+            (r#"{"k":18446744073709551615}"#, Some("18446744073709551615")),
+            (r#"{"k":-1.5}"#, Some("-1.5")),
+            (r#"{"k":true}"#, Some("true")),
+            (r#"{"k":18446744073709551616}"#, None),
+            (r#"{"k":[]}"#, None),
+            ("{}", None),
+            ("no JSON", None),
+        ] {
+            assert_eq!(key(line), expected.map(|text| Ok(text.to_owned())), "{line}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_line_that_is_too_long_is_cut_and_the_next_one_is_whole() {
+        let long = "x".repeat(MAX_LINE_BYTES + 100_000);
+        let text = format!("{long}\nnext\r\n\nlast");
+        let mut input = text.as_bytes();
+        let mut line = Vec::new();
+        assert!(read_line(&mut input, &mut line).await.expect("it reads"));
+        assert_eq!(line.len(), MAX_LINE_BYTES + 1);
+        for expected in ["next", "", "last"] {
+            assert!(read_line(&mut input, &mut line).await.expect("it reads"));
+            assert_eq!(String::from_utf8_lossy(&line), expected);
+        }
+        assert!(!read_line(&mut input, &mut line).await.expect("it reads"));
     }
 }

@@ -11,13 +11,14 @@ use super::{
     Failure,
     connection::{ConnectionOptions, init_log, runtime},
     print::{Format, Printer},
-    values::{duration, header, open},
+    values::{destination, duration, header, open},
 };
 
 /// What to ask.
 #[derive(Debug, clap::Args)]
 pub(super) struct Options {
     /// The topic.
+    #[arg(value_parser = destination)]
     topic: Topic,
     /// The payload.
     #[arg(long, value_name = "TEXT", conflicts_with = "file")]

@@ -90,7 +90,11 @@ async fn take_count(
     printer: &Printer,
 ) -> Result<(), SubscribeError> {
     while *left != Some(0) {
-        let Some(message) = subscriber.recv().await else {
+        let received = tokio::select! {
+            received = subscriber.recv() => received,
+            () = printer.failed() => break,
+        };
+        let Some(message) = received else {
             break;
         };
         if !printer.print(message?).await {

@@ -4,12 +4,50 @@ use std::{path::Path, time::Duration};
 
 use anyhow::Context as _;
 use tokio::io::{AsyncBufRead, BufReader};
+use waypost_protocol::{HeaderError, HeadersBuilder, Topic};
 
 /// NAME=VALUE.
 pub(super) fn header(text: &str) -> Result<(String, String), String> {
-    match text.split_once('=') {
-        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
-        _ => Err("write NAME=VALUE".to_owned()),
+    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
+    let header = HeadersBuilder::new().push(name, value.as_bytes()).map(|_| ());
+    match header {
+        Ok(()) => Ok((name.to_owned(), value.to_owned())),
+        Err(HeaderError::BadName(_)) => {
+            Err("a header's name is made of visible ASCII characters".to_owned())
+        }
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+/// A topic that may be published to: of those that belong to the router an inbox alone.
+pub(super) fn destination(text: &str) -> Result<Topic, String> {
+    match Topic::parse(text).map_err(|error| error.to_string())? {
+        topic if topic.is_system() && !text.starts_with("$inbox.") => {
+            Err("it belongs to the router; choose a topic that does not begin with $".to_owned())
+        }
+        topic => Ok(topic),
+    }
+}
+
+/// A JSON pointer (RFC 6901).
+pub(super) fn pointer(text: &str) -> Result<String, String> {
+    if !text.is_empty() && !text.starts_with('/') {
+        return Err(format!("it does not begin with a slash; write /{text}"));
+    }
+    let mut escapes = text.split('~').skip(1);
+    match escapes.find(|escape| !escape.starts_with(['0', '1'])) {
+        Some(_) => Err("a tilde is written ~0, and a slash within a name ~1".to_owned()),
+        None => Ok(text.to_owned()),
+    }
+}
+
+/// HOST:PORT.
+pub(super) fn address(text: &str) -> Result<String, String> {
+    match text.rsplit_once(':') {
+        Some((host, port)) if !host.is_empty() && port.parse::<u16>().is_ok() => {
+            Ok(text.to_owned())
+        }
+        _ => Err("write a name or an IP address and a port, as in 127.0.0.1:4433".to_owned()),
     }
 }
 
@@ -57,8 +95,38 @@ mod tests {
     #[test]
     fn a_header_has_a_name() {
         assert_eq!(header("a=b=c"), Ok(("a".into(), "b=c".into())));
-        for text in ["", "a", "=b"] {
+        for text in ["", "a", "=b", "a b=v", "\u{e9}=v", &format!("a={}", "x".repeat(70_000))] {
             header(text).expect_err(text);
+        }
+    }
+
+    #[test]
+    fn a_destination_is_a_topic_that_is_not_the_routers() {
+        for text in ["a.b", "$inbox.1-0"] {
+            assert!(destination(text).is_ok(), "{text}");
+        }
+        for text in ["", "a.*", "$x", "$dead.r", "$sys.a"] {
+            destination(text).expect_err(text);
+        }
+    }
+
+    #[test]
+    fn a_pointer_begins_with_a_slash_and_escapes_its_tildes() {
+        for text in ["", "/", "/a/0", "/a~0b~1c"] {
+            assert!(pointer(text).is_ok(), "{text}");
+        }
+        for text in ["a", "/a~2", "/a~"] {
+            pointer(text).expect_err(text);
+        }
+    }
+
+    #[test]
+    fn an_address_has_a_host_and_a_port() {
+        for text in ["127.0.0.1:4433", "[::1]:1", "router.local:65535"] {
+            assert!(address(text).is_ok(), "{text}");
+        }
+        for text in ["", "nope", ":1", "127.0.0.1:99999", "a:"] {
+            address(text).expect_err(text);
         }
     }
 }

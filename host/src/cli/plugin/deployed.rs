@@ -3,7 +3,7 @@
 use std::{
     fmt::Write as _,
     fs,
-    io::{self, IsTerminal as _, Write as _},
+    io::{self, IsTerminal as _},
     path::PathBuf,
 };
 
@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use waypost_core::PluginName;
 
 use crate::{
-    cli::{Failure, admin::AdminOptions},
+    cli::{Failure, admin::AdminOptions, print::write_out},
     deploy::{PluginStatus, StageStatus},
     time::now_ms,
 };
@@ -108,8 +108,7 @@ pub(super) async fn list(options: &List) -> Result<(), Failure> {
         Format::Json => serde_json::to_string(&plugins)? + "\n",
         Format::Pretty => table(&plugins.plugins, now_ms()),
     };
-    io::stdout().write_all(text.as_bytes())?;
-    Ok(())
+    Ok(write_out(&text)?)
 }
 
 pub(super) async fn deploy(options: &Deploy) -> Result<(), Failure> {
