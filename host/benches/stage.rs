@@ -10,7 +10,7 @@ use prometheus::Registry;
 use tokio::runtime::{Builder, Runtime};
 use waypost::{
     router::stage::{StageInstance, StageVersion},
-    wasm::{Compiler, Sandbox, SandboxLimits, SandboxMetrics},
+    wasm::{Compiler, PluginPolicy, Sandbox, SandboxMetrics},
 };
 use waypost_core::{OutputLimits, PluginName, StageName, fold};
 use waypost_protocol::{Batch, BatchBuilder, HeadersBuilder, Limits};
@@ -43,13 +43,13 @@ fn instance(runtime: &Runtime, sandbox: &Sandbox, guest: &str) -> Box<dyn StageI
         PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(format!("../target/guests/{guest}.wasm"));
     let bytes = std::fs::read(&file)
         .unwrap_or_else(|error| panic!("{}: {error}; run `cargo xtask test`", file.display()));
-    let limits = SandboxLimits::default();
-    let artefact = sandbox.compile(&bytes, limits).expect("it compiles");
+    let policy = PluginPolicy::default();
+    let artefact = sandbox.compile(&bytes, policy.limits).expect("it compiles");
     let plugin = PluginName::parse(guest).expect("a name");
     let stage = StageName::parse("bench").expect("a name");
     runtime
         .block_on(async {
-            let version = sandbox.prepare(&artefact, &plugin, &stage, "{}", limits).await;
+            let version = sandbox.prepare(&artefact, &plugin, &stage, "{}", &policy).await;
             version.expect("it passes its self-test").instantiate().await
         })
         .expect("it starts")

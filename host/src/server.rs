@@ -164,8 +164,8 @@ impl Waypost {
             router_metrics: router_metrics.clone(),
             metrics: deploy_metrics,
         };
-        let limits = |plugin: &PluginName| plugins.limits_of(plugin);
-        let deployer = Deployer::new(parts, &plugins.folder, &settings.routes, limits);
+        let policy = |plugin: &PluginName| plugins.policy_of(plugin).clone();
+        let deployer = Deployer::new(parts, &plugins.folder, &settings.routes, policy);
         let deployer = Arc::new(deployer);
 
         // The admin server comes first, so that `/readyz` says "starting" while plugins compile.

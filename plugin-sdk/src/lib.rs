@@ -122,7 +122,12 @@
 //! # Time and chance
 //!
 //! [`clock::now_ms`] and [`random::next_u64`], with `imports(clock, random)`. A plugin that imports either is
-//! not deterministic unless it says so.
+//! not deterministic unless it says so, and a router runs it only where its configuration grants them:
+//!
+//! ```toml
+//! [plugins.override.sampler]
+//! grants = ["log", "random"]
+//! ```
 //!
 //! # Tests without Wasm
 //!

@@ -13,7 +13,7 @@ use crate::{
     deploy::{DeployMetrics, Deployer, DeployerParts, VersionStore},
     net::NetMetrics,
     router::{RouterMetrics, StageSet},
-    wasm::{Compiler, Sandbox, SandboxLimits, SandboxMetrics},
+    wasm::{Compiler, PluginPolicy, Sandbox, SandboxMetrics},
 };
 
 struct Stand {
@@ -37,7 +37,7 @@ async fn stand() -> Stand {
         router_metrics,
         metrics: DeployMetrics::register(&registry).expect("a new registry"),
     };
-    let deployer = Deployer::new(parts, Path::new("plugins"), &[], |_| SandboxLimits::default());
+    let deployer = Deployer::new(parts, Path::new("plugins"), &[], |_| PluginPolicy::default());
     let token = Token::of(folder.path()).expect("it is made");
     let lifecycle = Arc::new(Lifecycle::default());
     let deployer = Arc::new(deployer);

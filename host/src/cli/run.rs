@@ -11,7 +11,7 @@ use crate::{
     config::{ConfigErrors, Loaded, Origins, Place, Problem, Settings},
     deploy::DeployError,
     server::{StartError, Waypost},
-    wasm::ChildCompiler,
+    wasm::{ChildCompiler, PluginError},
 };
 
 /// How to run.
@@ -51,6 +51,9 @@ fn failure(error: StartError, origins: &Origins) -> Failure {
     };
     let problem = |error: DeployError| {
         let place = match &error {
+            DeployError::Stage { source: PluginError::NotGranted(refused), .. } => {
+                origins.of_plugin(refused.plugin.as_str())
+            }
             DeployError::Stage { route, stage, .. } => origins.of_configuration(route, stage),
             DeployError::File { file, .. }
             | DeployError::Artefact { file, .. }

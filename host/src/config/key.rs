@@ -24,6 +24,7 @@ pub(super) enum Kind {
     Name,
     Pattern,
     Topic,
+    List,
     Table,
 }
 
@@ -42,6 +43,7 @@ impl Kind {
             Self::Topic => {
                 "write levels of A-Z a-z 0-9 _ - between dots in quotes, at most 16 levels and 255 bytes"
             }
+            Self::List => "write texts in brackets, [\"log\", \"metrics\"]",
             Self::Table => "write keys and values in braces, { minimum = 4.5 }",
         }
     }
@@ -57,6 +59,7 @@ impl fmt::Display for Kind {
             Self::Name => "name",
             Self::Pattern => "pattern",
             Self::Topic => "topic",
+            Self::List => "list",
             Self::Table => "table",
         })
     }

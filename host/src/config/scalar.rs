@@ -2,7 +2,7 @@
 
 use std::{
     fmt::Display,
-    ops::RangeInclusive,
+    ops::{Range, RangeInclusive},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -153,6 +153,56 @@ impl<'d> Section<'_, 'd> {
             self.reader.error(self.place.clone(), message, kind.hint());
         }
         value
+    }
+
+    /// Reads a list of texts, none of which counts twice. A variable or a flag has commas between them.
+    pub(super) fn list<T: Display>(
+        &mut self,
+        name: &'static str,
+        default: Vec<T>,
+        range: &str,
+        parse: impl Fn(&str) -> Result<T, Complaint>,
+    ) -> Vec<T> {
+        let shown: Vec<String> = default.iter().map(|element| format!("\"{element}\"")).collect();
+        let key = self.key(name, Kind::List, &format!("[{}]", shown.join(", ")), range);
+        let (mut value, mut holds) = (default, Place::Default);
+        if let Some((raw, place)) = self.find(name, key) {
+            match raw.elements() {
+                None => self.complain(name, place, &raw, "not a list", Kind::List.hint()),
+                Some(elements) => {
+                    value = self.each(name, &place, elements, range, parse);
+                    holds = place;
+                }
+            }
+        }
+        let texts: Vec<Value> = value.iter().map(|element| element.to_string().into()).collect();
+        self.hold(name, texts, holds);
+        value
+    }
+
+    /// Those elements of a list that are what it takes; the others are complained of.
+    fn each<T>(
+        &mut self,
+        name: &str,
+        place: &Place,
+        elements: Vec<(Raw<'d>, Option<Range<usize>>)>,
+        range: &str,
+        parse: impl Fn(&str) -> Result<T, Complaint>,
+    ) -> Vec<T> {
+        let mut values = Vec::new();
+        for (raw, span) in elements {
+            let place = span.map_or_else(|| place.clone(), |span| self.reader.file_place(span));
+            match raw.text().ok_or_else(|| Complaint::new("not a text")).and_then(&parse) {
+                Ok(value) => values.push(value),
+                Err(Complaint { what, hint }) => {
+                    let hint = hint.unwrap_or_else(|| format!("write a list {range}"));
+                    let path = without_indices(&self.path_of(name));
+                    let message = format!("{path} holds {}, {what}", raw.shown());
+                    self.reader.error(place, message, hint);
+                }
+            }
+        }
+        values
     }
 
     /// Reads a path. A relative one begins at the file's folder when the file says it or nobody

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     net::TlsFiles,
     router::{LaneLimits, QueueLimits},
-    wasm::{CompileLimits, SandboxLimits},
+    wasm::{CompileLimits, Interface, Interfaces, PluginPolicy, SandboxLimits},
 };
 
 /// A day: longer than any wait that is not a mistake.
@@ -91,8 +91,8 @@ pub(super) struct PluginsSection {
     pub(super) compile: CompileLimits,
     pub(super) keep_versions: usize,
     pub(super) rollback: RollbackPolicy,
-    pub(super) limits: SandboxLimits,
-    pub(super) overrides: Vec<(PluginName, SandboxLimits)>,
+    pub(super) policy: PluginPolicy,
+    pub(super) overrides: Vec<(PluginName, PluginPolicy)>,
 }
 
 /// Reads a whole configuration.
@@ -208,11 +208,15 @@ fn plugins(section: &mut Section<'_, '_>) -> PluginsSection {
     let watch = section.boolean("watch", true);
     let compile_cache = section.boolean("compile_cache", true);
     let keep_versions = section.integer("keep_versions", 10, 1..=1000);
+    let default = PluginPolicy::default();
+    let grants = grants(section, &default.grants);
     let compile = section.section("compile", compile);
     let rollback = section.section("rollback", rollback);
-    let limits = section.section("limits", |section| sandbox(section, SandboxLimits::default()));
+    let limits = section.section("limits", |section| sandbox(section, default.limits));
+    let policy = PluginPolicy { grants, limits };
     let overrides = section.named("override", |section, name| {
-        let read = sandbox(section, limits);
+        let grants = self::grants(section, &policy.grants);
+        let read = PluginPolicy { grants, limits: sandbox(section, policy.limits) };
         match PluginName::parse(name) {
             Ok(name) => Some((name, read)),
             Err(error) => {
@@ -230,9 +234,18 @@ fn plugins(section: &mut Section<'_, '_>) -> PluginsSection {
         compile,
         keep_versions,
         rollback,
-        limits,
+        policy,
         overrides,
     }
+}
+
+fn grants(section: &mut Section<'_, '_>, default: &Interfaces) -> Interfaces {
+    let default = default.iter().copied().collect();
+    let named = section.list("grants", default, "of log, metrics, clock, random", |text| {
+        let known: Result<Interface, _> = text.parse();
+        known.map_err(|_| Complaint::new("no interface of plugins"))
+    });
+    named.into_iter().collect()
 }
 
 fn rollback(section: &mut Section<'_, '_>) -> RollbackPolicy {

@@ -7,7 +7,7 @@ use waypost_core::{PluginName, RollbackPolicy, RouteDefinition};
 use crate::{
     net::NetSettings,
     router::RouterSettings,
-    wasm::{CompileLimits, SandboxLimits},
+    wasm::{CompileLimits, PluginPolicy},
 };
 
 /// Everything that a router is started with.
@@ -55,16 +55,16 @@ pub struct PluginSettings {
     pub keep_versions: usize,
     /// When a new version is rolled back by itself.
     pub rollback: RollbackPolicy,
-    /// What a plugin may take unless something else is said of it.
-    pub limits: SandboxLimits,
-    /// What single plugins may take instead; complete, not only what differs.
-    pub overrides: HashMap<PluginName, SandboxLimits>,
+    /// What a plugin may import and take unless something else is said of it.
+    pub policy: PluginPolicy,
+    /// What single plugins may instead; complete, not only what differs.
+    pub overrides: HashMap<PluginName, PluginPolicy>,
 }
 
 impl PluginSettings {
-    /// What this plugin may take.
+    /// What this plugin may import and take.
     #[must_use]
-    pub fn limits_of(&self, plugin: &PluginName) -> SandboxLimits {
-        *self.overrides.get(plugin).unwrap_or(&self.limits)
+    pub fn policy_of(&self, plugin: &PluginName) -> &PluginPolicy {
+        self.overrides.get(plugin).unwrap_or(&self.policy)
     }
 }

@@ -14,7 +14,7 @@ use std::{
 use waypost_core::{Destination, PluginName};
 
 use super::*;
-use crate::wasm::SandboxLimits;
+use crate::wasm::{Interface, PluginPolicy, SandboxLimits};
 
 /// The plugins that stand in every folder of these tests but `nowhere`.
 const PLUGINS: [&str; 4] = ["filter-json", "route-content", "schema-upcast", "transform-json"];
@@ -53,7 +53,7 @@ fn without_any_source_the_defaults_hold() {
     let settings = load(&Sources::default(), plugins).expect("the defaults are sound").settings;
     assert_eq!(settings.net.address.to_string(), "127.0.0.1:4433");
     assert_eq!(settings.state_folder, Path::new(".waypost"));
-    assert_eq!(settings.plugins.limits, SandboxLimits::default());
+    assert_eq!(settings.plugins.policy, PluginPolicy::default());
     let cache = settings.plugins.cache.expect("it is on");
     assert!(cache.is_absolute() && cache.ends_with(".waypost/cache"), "{}", cache.display());
     assert_eq!(settings.threads, 1);
@@ -109,21 +109,30 @@ fn a_folder_that_nobody_named_or_needs_may_be_missing() {
 }
 
 #[test]
-fn an_override_begins_at_the_limits_of_all_plugins() {
+fn an_override_begins_at_what_all_plugins_may() {
     let text = "
+        [plugins]
+        grants = ['log']
         [plugins.limits]
         deadline_ms = 100
         [plugins.override.filter-json]
         memory_bytes = 65536
     ";
-    let environment = [("WAYPOST__PLUGINS__OVERRIDE__ROUTE_CONTENT__DEADLINE_MS", "7")];
+    let environment = [
+        ("WAYPOST__PLUGINS__OVERRIDE__ROUTE_CONTENT__DEADLINE_MS", "7"),
+        ("WAYPOST__PLUGINS__OVERRIDE__ROUTE_CONTENT__GRANTS", "clock, random"),
+    ];
     let plugins = load_text(text, &environment, &[]).expect("all are sound").settings.plugins;
-    let limits_of = |name| plugins.limits_of(&PluginName::parse(name).expect("a name"));
+    let policy_of = |name| plugins.policy_of(&PluginName::parse(name).expect("a name"));
+    let limits_of = |name| policy_of(name).limits;
+    let grants_of = |name| policy_of(name).grants.iter().copied().collect::<Vec<_>>();
     let all = SandboxLimits { deadline: Duration::from_millis(100), ..SandboxLimits::default() };
     assert_eq!(limits_of("schema-upcast"), all);
     assert_eq!(limits_of("filter-json"), SandboxLimits { memory_bytes: 65_536, ..all });
     let quick = SandboxLimits { deadline: Duration::from_millis(7), ..all };
     assert_eq!(limits_of("route-content"), quick);
+    assert_eq!(grants_of("filter-json"), [Interface::Log]);
+    assert_eq!(grants_of("route-content"), [Interface::Clock, Interface::Random]);
 }
 
 #[test]

@@ -1,6 +1,8 @@
 //! A value as it was written: in the file, or as the text of a variable or a flag.
 
-use toml::de::DeValue;
+use std::ops::Range;
+
+use toml::{Spanned, de::DeValue};
 
 /// Longer values are shown by their beginning.
 const MOST_SHOWN: usize = 64;
@@ -13,7 +15,7 @@ pub(super) enum Raw<'d> {
     Text(String),
 }
 
-impl Raw<'_> {
+impl<'d> Raw<'d> {
     /// It as a whole number; one that no type holds is as large as can be.
     pub(super) fn integer(&self) -> Option<i128> {
         let of = |value: &DeValue<'_>| {
@@ -37,6 +39,22 @@ impl Raw<'_> {
         match self {
             Self::Toml(value) => value.as_str(),
             Self::Text(text) => Some(text),
+        }
+    }
+
+    /// It as a list, with where in the file each element stands. A text has commas between them.
+    pub(super) fn elements(&self) -> Option<Vec<(Raw<'d>, Option<Range<usize>>)>> {
+        match self {
+            Self::Toml(value) => {
+                let element = |value: &'d Spanned<DeValue<'d>>| {
+                    (Raw::Toml(value.get_ref()), Some(value.span()))
+                };
+                Some(value.as_array()?.iter().map(element).collect())
+            }
+            Self::Text(text) => {
+                let named = text.split(',').map(str::trim).filter(|element| !element.is_empty());
+                Some(named.map(|element| (Raw::Text(element.to_owned()), None)).collect())
+            }
         }
     }
 
@@ -88,6 +106,17 @@ mod tests {
         assert_eq!(text("ten").integer(), None);
         assert_eq!(text("true").boolean(), Some(true));
         assert_eq!(text("yes").boolean(), None);
+    }
+
+    #[test]
+    fn a_list_in_a_variable_has_commas() {
+        let elements = |text: &str| {
+            let elements = Raw::Text(text.to_owned()).elements().expect("a text is a list");
+            elements.into_iter().map(|(raw, _)| raw.shown()).collect::<Vec<_>>()
+        };
+        assert_eq!(elements("log, clock"), [r#""log""#, r#""clock""#]);
+        assert_eq!(elements(" log,"), [r#""log""#]);
+        assert!(elements("").is_empty());
     }
 
     #[test]

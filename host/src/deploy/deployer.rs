@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     router::{RouterMetrics, StageSet, stage::Stage},
-    wasm::{Digest, Sandbox, SandboxLimits},
+    wasm::{Digest, PluginPolicy, Sandbox},
 };
 
 /// How a deploy ended.
@@ -70,7 +70,7 @@ impl Deployer {
         parts: DeployerParts,
         folder: &Path,
         routes: &[RouteDefinition],
-        limits: impl Fn(&PluginName) -> SandboxLimits,
+        policy: impl Fn(&PluginName) -> PluginPolicy,
     ) -> Self {
         let mut plugins: BTreeMap<PluginName, Plugin> = BTreeMap::new();
         let mut order = BTreeMap::new();
@@ -80,7 +80,7 @@ impl Deployer {
             for stage in &route.stages {
                 let plugin = plugins.entry(stage.plugin.clone()).or_insert_with(|| Plugin {
                     file: folder.join(format!("{}.wasm", stage.plugin)),
-                    limits: limits(&stage.plugin),
+                    policy: policy(&stage.plugin),
                     stages: Vec::new(),
                 });
                 plugin.stages.push((route.name.clone(), stage.clone()));
@@ -302,7 +302,7 @@ impl Deployer {
     /// The digest of the file as it is; `None` when it cannot be read.
     async fn digest_of(&self, plugin: &Plugin) -> Option<Digest> {
         let file = plugin.file.clone();
-        let limit = plugin.limits.artefact_bytes;
+        let limit = plugin.policy.limits.artefact_bytes;
         let read = move || read(&file, limit).ok().map(|bytes| Digest::of(&bytes));
         tokio::task::spawn_blocking(read).await.ok().flatten()
     }

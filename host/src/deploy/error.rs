@@ -90,6 +90,11 @@ impl DeployError {
         }
     }
 
+    /// Whether the configuration refuses it, so that another one may accept it.
+    pub(super) fn is_by_configuration(&self) -> bool {
+        matches!(self, Self::Stage { source: PluginError::NotGranted(_), .. })
+    }
+
     /// Its kind, for counters.
     #[must_use]
     pub fn kind(&self) -> &'static str {

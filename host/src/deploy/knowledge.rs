@@ -145,7 +145,8 @@ impl Deployer {
             Some(last) if last.digest == digest => last.attempts_left.saturating_sub(1),
             _ => PASSING_ATTEMPTS - 1,
         };
-        if via == Via::Folder && digest.is_some() {
+        // After a restart another configuration may hold, for which the file is news again.
+        if via == Via::Folder && digest.is_some() && !error.is_by_configuration() {
             known.history.observed = digest;
         }
         known.refused = Some(RefusedArtefact { digest, refusal, attempts_left });
@@ -169,7 +170,7 @@ impl Deployer {
                 version: manifest.version.clone(),
                 role: manifest.role.to_owned(),
                 deterministic: manifest.deterministic,
-                imports: manifest.imports.clone(),
+                imports: manifest.imports.iter().map(ToString::to_string).collect(),
                 stages: plugin.stages.iter().map(stage).collect(),
                 since_ms: kept.map_or(0, |kept| kept.since_ms),
                 deploys: state.deploys,

@@ -11,14 +11,14 @@ use waypost_core::{RouteName, StageDefinition};
 use super::{DeployError, VersionStore};
 use crate::{
     router::stage::{Stage, StageVersion},
-    wasm::{Digest, Manifest, PluginError, Sandbox, SandboxLimits},
+    wasm::{Digest, Manifest, PluginError, PluginPolicy, Sandbox},
 };
 
 /// A plugin that the configuration names.
 #[derive(Debug, Clone)]
 pub(super) struct Plugin {
     pub(super) file: PathBuf,
-    pub(super) limits: SandboxLimits,
+    pub(super) policy: PluginPolicy,
     pub(super) stages: Vec<(RouteName, StageDefinition)>,
 }
 
@@ -69,14 +69,14 @@ pub(super) async fn prepare(
     let unread = |error| Box::new(Refused { digest: None, error });
     let file = source.name(plugin);
     let bytes: Arc<[u8]> = match source {
-        Source::Folder => read(&file, plugin.limits.artefact_bytes).map_err(unread)?.into(),
+        Source::Folder => read(&file, plugin.policy.limits.artefact_bytes).map_err(unread)?.into(),
         Source::Given(bytes) => bytes,
         Source::Kept(digest) => store.get(digest).map_err(|error| unread(error.into()))?.into(),
     };
     let digest = Digest::of(&bytes);
     let failed = |error| Box::new(Refused { digest: Some(digest), error });
     let artefact = sandbox
-        .compile(&bytes, plugin.limits)
+        .compile(&bytes, plugin.policy.limits)
         .map_err(|source| failed(DeployError::Artefact { file: file.clone(), source }))?;
     let mut versions = Vec::new();
     let mut manifest = None;
@@ -86,7 +86,7 @@ pub(super) async fn prepare(
             &stage.plugin,
             &stage.name,
             &stage.configuration,
-            plugin.limits,
+            &plugin.policy,
         );
         let version = version.await.map_err(|source| {
             let (route, stage) = (route.clone(), stage.name.as_str().to_owned());

@@ -1,5 +1,7 @@
 //! Deploys of guests written by hand, into stages whose versions the tests look at.
 
+mod policy;
+
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use prometheus::Registry;
@@ -12,7 +14,7 @@ use waypost_protocol::Pattern;
 use super::*;
 use crate::{
     router::{RouterMetrics, StageSet},
-    wasm::{Compiler, Digest, Sandbox, SandboxLimits, SandboxMetrics, test_guest::Guest},
+    wasm::{Compiler, Digest, PluginPolicy, Sandbox, SandboxMetrics, test_guest::Guest},
 };
 
 /// A guest that accepts a configuration of two bytes, `{}`, and traps on a longer one.
@@ -43,6 +45,15 @@ fn stand(stages: Vec<StageDefinition>) -> Stand {
 
 /// A deployer for the plugins in a path, which may be a link into the folder.
 fn stand_in(path: &Path, stages: Vec<StageDefinition>, folder: tempfile::TempDir) -> Stand {
+    stand_under(PluginPolicy::default(), path, stages, folder)
+}
+
+fn stand_under(
+    policy: PluginPolicy,
+    path: &Path,
+    stages: Vec<StageDefinition>,
+    folder: tempfile::TempDir,
+) -> Stand {
     let registry = Registry::new();
     let metrics = SandboxMetrics::register(&registry).expect("a new registry");
     let sandbox = Sandbox::new(Compiler::InProcess, Arc::new(metrics)).expect("the engine starts");
@@ -67,7 +78,7 @@ fn stand_in(path: &Path, stages: Vec<StageDefinition>, folder: tempfile::TempDir
         router_metrics: router_metrics.clone(),
         metrics: metrics.clone(),
     };
-    let deployer = Deployer::new(parts, path, &[route], |_| SandboxLimits::default());
+    let deployer = Deployer::new(parts, path, &[route], |_| policy.clone());
     Stand { deployer: Arc::new(deployer), stages: set, metrics, router_metrics, folder }
 }
 

@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 use wasmparser::{Parser, Validator};
 use wit_component::ComponentEncoder;
 
-use super::{PluginError, bindings::PluginPre, imports::Guest};
+use super::{Interfaces, PluginError, bindings::PluginPre, imports::Guest};
 
 /// SHA-256 of an artefact's bytes: what a version is known by.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -75,8 +75,8 @@ impl fmt::Debug for Digest {
 pub struct Artefact {
     pub(super) digest: Digest,
     pub(super) linked: PluginPre<Guest>,
-    /// The interfaces of the contract that it imports, such as `log`.
-    pub(super) imports: Vec<String>,
+    /// The interfaces of the contract that it imports.
+    pub(super) imports: Interfaces,
 }
 
 impl Artefact {

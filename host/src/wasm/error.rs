@@ -1,9 +1,10 @@
 //! What a guest did wrong: before it runs, and while it runs.
 
 use wasmtime::{Trap, WasmBacktrace};
+use waypost_core::PluginName;
 use waypost_protocol::ErrorCode;
 
-use super::meter::LimitHit;
+use super::{Interface, Interfaces, meter::LimitHit, policy::listed};
 use crate::router::stage::StageFailure;
 
 /// Why an artefact does not become a version of a stage.
@@ -74,9 +75,12 @@ pub enum PluginError {
     UnknownImport(String),
     /// It imports what its manifest does not name.
     #[error(
-        "the plugin imports {0}, which its manifest does not name; add it to the manifest's imports"
+        "the plugin imports {0}, which its manifest does not name; add it to the manifest's imports, with waypost-sdk as imports({0}) in the attribute"
     )]
-    UndeclaredImport(String),
+    UndeclaredImport(Interface),
+    /// It imports what the configuration does not grant it.
+    #[error(transparent)]
+    NotGranted(#[from] Box<NotGranted>),
     /// It lacks an export of the contract, or has it with another type.
     #[error("the plugin does not fit the contract waypost:plugin@1.0.0: {0}")]
     Contract(String),
@@ -97,6 +101,22 @@ pub enum PluginError {
     /// It failed on the batch that every version is tried with.
     #[error("the plugin failed its self-test: {0}")]
     SelfTest(StageFailure),
+}
+
+/// A plugin imports what the configuration does not grant it.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the plugin imports {}, which it is not granted; if you trust it with that, write under [plugins.override.{plugin}] in the configuration: grants = {}",
+    shown(missing),
+    listed(imported)
+)]
+pub struct NotGranted {
+    /// The plugin, as the configuration calls it.
+    pub plugin: PluginName,
+    /// What it lacks.
+    pub missing: Interfaces,
+    /// Everything that it imports.
+    pub imported: Interfaces,
 }
 
 impl PluginError {
@@ -125,6 +145,7 @@ impl PluginError {
             Self::CompileMemory { .. } => "compile_memory",
             Self::Compiler(_) | Self::CacheLost => "compiler",
             Self::UnknownImport(_) | Self::UndeclaredImport(_) => "import",
+            Self::NotGranted(_) => "grant",
             Self::Contract(_) => "contract",
             Self::Manifest(_) => "manifest",
             Self::Call { .. } => "call",
@@ -132,6 +153,12 @@ impl PluginError {
             Self::SelfTest(_) => "self_test",
         }
     }
+}
+
+/// Interfaces in a sentence.
+fn shown(interfaces: &Interfaces) -> String {
+    let names: Vec<&str> = interfaces.iter().map(|known| known.name()).collect();
+    names.join(" and ")
 }
 
 /// What wasmtime says when an answer is larger than its fuel.

@@ -65,7 +65,7 @@ impl Instance {
     pub(super) async fn start(offer: &Offer) -> Result<Self, PluginError> {
         let linked = &offer.artefact.linked;
         let stage = offer.stage.as_str().to_owned();
-        let guest = Guest::new(offer.plugin.clone(), stage, offer.limits);
+        let guest = Guest::new(offer.plugin.clone(), stage, offer.policy.limits);
         let mut store = Store::new(linked.engine(), guest);
         store.limiter(|guest| &mut guest.meter);
         store.epoch_deadline_callback(|mut store| {
@@ -75,7 +75,7 @@ impl Instance {
             // The runtime looks at its sockets before it comes back here.
             Ok(UpdateDeadline::YieldCustom(1, Box::pin(tokio::task::yield_now())))
         });
-        let fuel = offer.limits.output_bytes;
+        let fuel = offer.policy.limits.output_bytes;
         let clock = begin(&mut store, fuel);
         let started = metered(clock, linked.instantiate_async(&mut store)).await;
         let plugin = started.map_err(|error| {

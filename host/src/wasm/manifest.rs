@@ -1,8 +1,9 @@
 //! A plugin's manifest, checked.
 
 use super::{
-    PluginError,
+    Interface, Interfaces, PluginError,
     bindings::waypost::plugin::types::{ColumnSet, Manifest as RawManifest, Role},
+    imports::cut,
 };
 
 /// The columns of a batch that a plugin reads.
@@ -33,7 +34,7 @@ pub struct Manifest {
     /// The columns that it is handed.
     pub reads: Reads,
     /// The interfaces that it imports.
-    pub imports: Vec<String>,
+    pub imports: Interfaces,
     /// Whether the same batch always gets the same answer.
     pub deterministic: bool,
 }
@@ -42,20 +43,30 @@ const MAX_TEXT_BYTES: usize = 64;
 
 impl Manifest {
     /// Checks a manifest against the contract and against what the artefact imports.
-    pub(super) fn check(raw: RawManifest, imported: &[String]) -> Result<Self, PluginError> {
+    pub(super) fn check(raw: RawManifest, imported: &Interfaces) -> Result<Self, PluginError> {
         let wrong = |text: String| Err(PluginError::Manifest(text));
         let allowed = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
         let (name, version) = (raw.name, raw.version);
         if name.is_empty() || name.len() > MAX_TEXT_BYTES || !name.bytes().all(allowed) {
-            return wrong(format!("the name {name:?} is not 1 to 64 characters of a-z 0-9 -"));
+            return wrong(format!(
+                "the name {} is not 1 to 64 characters of a-z 0-9 -",
+                quoted(&name)
+            ));
         }
         let printable = version.chars().all(|character| !character.is_control());
         if version.is_empty() || version.len() > MAX_TEXT_BYTES || !printable {
-            return wrong(format!("the version {version:?} is not 1 to 64 printable bytes"));
+            return wrong(format!(
+                "the version {} is not 1 to 64 printable bytes",
+                quoted(&version)
+            ));
         }
-        let declared = |import: &&String| *import == "types" || raw.imports.contains(import);
-        if let Some(import) = imported.iter().find(|import| !declared(import)) {
-            return Err(PluginError::UndeclaredImport(import.clone()));
+        let mut imports = Interfaces::new();
+        for import in raw.imports {
+            let known: Result<Interface, _> = import.parse();
+            imports.insert(known.map_err(|_| PluginError::UnknownImport(quoted(&import)))?);
+        }
+        if let Some(import) = imported.difference(&imports).next() {
+            return Err(PluginError::UndeclaredImport(*import));
         }
         let reads = Reads {
             topics: raw.reads.contains(ColumnSet::TOPICS),
@@ -70,7 +81,12 @@ impl Manifest {
             Role::Router => "router",
             Role::General => "general",
         };
-        let (imports, deterministic) = (raw.imports, raw.deterministic);
+        let deterministic = raw.deterministic;
         Ok(Self { name, version, role, reads, imports, deterministic })
     }
+}
+
+/// A guest's text as errors show it: on one line, and not too long.
+fn quoted(text: &str) -> String {
+    format!("{:?}", cut(text, MAX_TEXT_BYTES))
 }

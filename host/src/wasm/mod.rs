@@ -19,6 +19,7 @@ mod limits;
 mod manifest;
 mod meter;
 mod metrics;
+mod policy;
 mod sandbox;
 #[cfg(test)]
 pub(crate) mod test_guest;
@@ -28,9 +29,10 @@ mod version;
 
 pub use artefact::{Artefact, Digest, DigestError};
 pub use compiler::{ARGUMENT, ChildCompiler, CompileLimits, Compiler, compile_as_child};
-pub use error::PluginError;
+pub use error::{NotGranted, PluginError};
 pub use limits::SandboxLimits;
 pub use manifest::{Manifest, Reads};
 pub use metrics::SandboxMetrics;
+pub use policy::{Interface, InterfaceError, Interfaces, PluginPolicy};
 pub use sandbox::{EngineError, Sandbox};
 pub use version::Version;

@@ -12,7 +12,8 @@ use wasmtime::{
 use waypost_core::{PluginName, StageName};
 
 use super::{
-    Artefact, ChildCompiler, Compiler, Digest, PluginError, SandboxLimits, SandboxMetrics, Version,
+    Artefact, ChildCompiler, Compiler, Digest, Interface, Interfaces, PluginError, PluginPolicy,
+    SandboxLimits, SandboxMetrics, Version,
     artefact::componentise,
     bindings::{Plugin, PluginPre},
     compiler::open,
@@ -105,9 +106,9 @@ impl Sandbox {
             return Err(PluginError::TooLarge { bytes, limit });
         }
         let component = self.component(bytes)?;
-        let mut imports = Vec::new();
+        let mut imports = Interfaces::new();
         for (name, _) in component.component_type().imports(&self.engine) {
-            imports.push(offered(name)?);
+            imports.extend(offered(name)?);
         }
         let contract = |error: wasmtime::Error| PluginError::Contract(format!("{error:#}"));
         let linked = self.linker.instantiate_pre(&component).map_err(contract)?;
@@ -135,7 +136,7 @@ impl Sandbox {
     }
 
     /// Makes a version of a stage: instantiates the artefact, reads its manifest, configures it and runs
-    /// it over a self-test batch.
+    /// it over a self-test batch. One that imports what it is not granted is not run at all.
     ///
     /// # Errors
     ///
@@ -146,14 +147,14 @@ impl Sandbox {
         plugin: &PluginName,
         stage: &StageName,
         configuration: &str,
-        limits: SandboxLimits,
+        policy: &PluginPolicy,
     ) -> Result<Version, PluginError> {
         let offer = Offer {
             artefact: artefact.clone(),
             plugin: plugin.clone(),
             stage: stage.clone(),
             configuration: configuration.to_owned(),
-            limits,
+            policy: policy.clone(),
             metrics: self.metrics.clone(),
         };
         Version::prove(offer).await
@@ -174,11 +175,14 @@ pub(super) fn configuration() -> Config {
     config
 }
 
-/// The name of an interface of the contract, from `waypost:plugin/log@1.0.0`.
-fn offered(import: &str) -> Result<String, PluginError> {
+/// The interface of the contract that an import such as `waypost:plugin/log@1.0.0` names; none for the
+/// one that only holds types.
+fn offered(import: &str) -> Result<Option<Interface>, PluginError> {
     let unknown = || PluginError::UnknownImport(import.to_owned());
     let interface = import.strip_prefix(PACKAGE).ok_or_else(unknown)?;
     let (name, version) = interface.split_once('@').ok_or_else(unknown)?;
-    let known = ["types", "log", "clock", "random", "metrics"].contains(&name);
-    if known && version.starts_with("1.") { Ok(name.to_owned()) } else { Err(unknown()) }
+    if !version.starts_with("1.") {
+        return Err(unknown());
+    }
+    if name == "types" { Ok(None) } else { name.parse().map(Some).map_err(|_| unknown()) }
 }

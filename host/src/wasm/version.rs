@@ -7,7 +7,8 @@ use waypost_core::{OutputLimits, PluginName, StageName, fold};
 use waypost_protocol::{Batch, BatchBuilder, HeadersBuilder, Limits, StageRun};
 
 use super::{
-    Artefact, Digest, Manifest, PluginError, SandboxLimits, SandboxMetrics, instance::Instance,
+    Artefact, Digest, Interfaces, Manifest, NotGranted, PluginError, PluginPolicy, SandboxLimits,
+    SandboxMetrics, instance::Instance,
 };
 use crate::router::stage::{StageFailure, StageInstance, StageVersion};
 
@@ -18,8 +19,21 @@ pub(super) struct Offer {
     pub(super) plugin: PluginName,
     pub(super) stage: StageName,
     pub(super) configuration: String,
-    pub(super) limits: SandboxLimits,
+    pub(super) policy: PluginPolicy,
     pub(super) metrics: Arc<SandboxMetrics>,
+}
+
+impl Offer {
+    /// Before any of its code runs.
+    fn check_grants(&self) -> Result<(), PluginError> {
+        let (imported, grants) = (&self.artefact.imports, &self.policy.grants);
+        let missing: Interfaces = imported.difference(grants).copied().collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let (plugin, imported) = (self.plugin.clone(), imported.clone());
+        Err(Box::new(NotGranted { plugin, missing, imported }).into())
+    }
 }
 
 /// A version of a stage, ready to make instances.
@@ -33,12 +47,13 @@ pub struct Version {
 impl Version {
     /// Instantiates, reads the manifest, configures and tries the self-test batch.
     pub(super) async fn prove(offer: Offer) -> Result<Self, PluginError> {
+        offer.check_grants()?;
         let mut instance = Instance::start(&offer).await?;
         let manifest = instance.manifest(&offer).await?;
         instance.configure(&offer, manifest.reads).await?;
         let batch = self_test_batch();
         let output = instance.process(&batch).await.map_err(PluginError::SelfTest)?;
-        let folded = fold(&batch, &output, output_limits(offer.limits), Limits::default());
+        let folded = fold(&batch, &output, output_limits(offer.policy.limits), Limits::default());
         folded.map_err(|error| {
             let (code, text) = (error.code(), error.to_string());
             PluginError::SelfTest(StageFailure { code, text })
@@ -71,7 +86,7 @@ impl StageVersion for Version {
     }
 
     fn output_limits(&self) -> OutputLimits {
-        output_limits(self.offer.limits)
+        output_limits(self.offer.policy.limits)
     }
 
     fn is_deterministic(&self) -> bool {

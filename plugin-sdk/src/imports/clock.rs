@@ -1,4 +1,4 @@
-//! The time. The manifest's `imports` must name `clock`.
+//! The time. The manifest's `imports` must name `clock`, and the router's configuration grant it.
 
 /// Milliseconds since the Unix epoch. In a test's [harness](crate::testing::Harness) it is the time that
 /// was set there, if any.

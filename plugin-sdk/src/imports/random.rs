@@ -1,4 +1,4 @@
-//! Chance. The manifest's `imports` must name `random`.
+//! Chance. The manifest's `imports` must name `random`, and the router's configuration grant it.
 
 /// Eight bytes that nobody can foresee. In a test's [harness](crate::testing::Harness) they are first
 /// those that were set there.

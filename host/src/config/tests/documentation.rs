@@ -1,7 +1,7 @@
 //! The reference and the code name the same keys.
 
 use super::*;
-use crate::config::key::Key;
+use crate::config::key::{Key, Kind};
 
 const PAGE: &str = include_str!("../../../../docs/configuration.md");
 
@@ -18,10 +18,13 @@ fn keys() -> Vec<Key> {
 /// The beginning of a key's row: what the code knows of it.
 fn row(key: &Key) -> String {
     let Key { path, kind, default, range } = key;
-    let limits = path.strip_prefix("plugins.override.<plugin>.");
-    let default = match limits {
+    let overridden = path.strip_prefix("plugins.override.<plugin>.");
+    let default = match overridden {
+        Some("grants") => "as `plugins.grants`".to_owned(),
         Some(limit) => format!("as `plugins.limits.{limit}`"),
-        None if default.contains(' ') || ["none", "required"].contains(&&**default) => {
+        None if default.contains(' ') && *kind != Kind::List
+            || ["none", "required"].contains(&&**default) =>
+        {
             default.clone()
         }
         None => format!("`{default}`"),

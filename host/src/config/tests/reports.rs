@@ -88,6 +88,22 @@ fn a_value_out_of_range_is_told_the_range() {
 }
 
 #[test]
+fn what_no_plugin_can_be_granted_is_named() {
+    insta::assert_snapshot!(report_of(
+        "[plugins]\ngrants = 'log'\n[plugins.override.filter-json]\ngrants = ['clok', 3]\n",
+        &[("WAYPOST__PLUGINS__OVERRIDE__ROUTE_CONTENT__GRANTS", "log, files")],
+        &[],
+    ), @r#"
+    waypost.toml:2:10: plugins.grants is "log", not a list; hint: write texts in brackets, ["log", "metrics"]
+    waypost.toml:3:19: warning: no stage uses the plugin filter-json; hint: remove it, or use the plugin in a stage
+    waypost.toml:4:11: plugins.override.filter-json.grants holds "clok", no interface of plugins; hint: write a list of log, metrics, clock, random
+    waypost.toml:4:19: plugins.override.filter-json.grants holds 3, not a text; hint: write a list of log, metrics, clock, random
+    environment variable WAYPOST__PLUGINS__OVERRIDE__ROUTE_CONTENT__GRANTS: plugins.override.route-content.grants holds "files", no interface of plugins; hint: write a list of log, metrics, clock, random
+    environment variable WAYPOST__PLUGINS__OVERRIDE__ROUTE_CONTENT__GRANTS: warning: no stage uses the plugin route-content; hint: remove it, or use the plugin in a stage
+    "#);
+}
+
+#[test]
 fn a_batch_over_the_protocols_limits_is_refused() {
     insta::assert_snapshot!(report(r"
         [[route]]
