@@ -234,3 +234,20 @@ async fn a_running_guest_lets_other_tasks_of_its_thread_go_on() {
     counting.abort();
     assert!(turns.load(std::sync::atomic::Ordering::Relaxed) > 3);
 }
+
+#[tokio::test]
+async fn what_is_emitted_without_being_there_breaks_the_contract() {
+    // The first verdict promises two messages in place of its own.
+    let output = run(Guest::process(
+        "(local.set $at (call $answer (local.get $count)))
+         (i32.store8 (i32.load (local.get $at)) (i32.const 2))
+         (i32.store offset=8 (i32.load (local.get $at)) (i32.const 2))
+         (local.get $at)",
+    ))
+    .await
+    .expect("it answers");
+    assert_eq!(output.verdicts[0], Verdict::Emit(2));
+    let allowed = waypost_core::OutputLimits { max_emitted_per_message: 64 };
+    let error = fold(&batch(BAD_SIZE), &output, allowed, Limits::default());
+    assert_eq!(error.expect_err("nothing was emitted").code(), ErrorCode::PluginContract);
+}

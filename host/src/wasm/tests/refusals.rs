@@ -83,6 +83,32 @@ async fn a_bad_artefact_is_refused_and_says_why() {
     check_refused(&Guest::process("(call $answer (i32.const 1))").artefact(), "self-test").await;
 }
 
+#[tokio::test]
+async fn what_is_too_large_or_endless_before_its_first_batch_is_refused() {
+    let endless = "(loop $again (br $again))";
+    for (guest, text) in [
+        (
+            Guest { definitions: "(table 100000000 funcref)".into(), ..Guest::default() },
+            "wanted 100000000 table elements",
+        ),
+        (
+            Guest { definitions: "(table 15000 funcref) ".repeat(2), ..Guest::default() },
+            "wanted 30000 table elements",
+        ),
+        (
+            Guest { start: "(drop (memory.grow (i32.const 60000)))".into(), ..Guest::default() },
+            "bytes of memory",
+        ),
+        (Guest { start: endless.into(), ..Guest::default() }, "its deadline is 20 ms"),
+        (
+            Guest { configure: format!("{endless} (unreachable)"), ..Guest::default() },
+            "its deadline is 20 ms",
+        ),
+    ] {
+        check_refused(&guest.artefact(), text).await;
+    }
+}
+
 #[test]
 fn an_artefact_that_is_cut_off_or_broken_is_refused_and_never_a_panic() {
     let sandbox = sandbox();
