@@ -2,6 +2,7 @@
 //! task. Time and random numbers are arguments.
 #![forbid(unsafe_code)]
 
+mod backlog;
 mod breaker;
 mod credit;
 mod dead_letter;
@@ -11,8 +12,10 @@ mod retry;
 mod rollback;
 mod route;
 mod table;
+mod topic_rules;
 mod verdict;
 
+pub use backlog::{Backlog, Dropped, Offered, QueueLimits};
 pub use breaker::{Admission, Breaker, BreakerPolicy, BreakerState};
 pub use credit::{Credit, CreditExceeded};
 pub use dead_letter::{DeadLetterError, DeadLetters, Failure};
@@ -25,6 +28,7 @@ pub use route::{
     StageDefinition, StageName, check_routes,
 };
 pub use table::{EntryId, RouteTable};
+pub use topic_rules::{OnFull, TopicRule, TopicRuleId, TopicRules};
 pub use verdict::{
     Change, ChangeColumn, ContractError, Emitted, Failed, Folded, OutputLimits, Retried,
     StageOutput, Verdict, fold,

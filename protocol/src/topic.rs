@@ -218,6 +218,28 @@ impl Pattern {
         }
         levels.next().is_none()
     }
+
+    /// Whether it matches every topic that the other one matches, as far as the levels tell. That a topic has no
+    /// more than 16 levels is left out of account.
+    #[must_use]
+    pub fn covers(&self, other: &Self) -> bool {
+        let mut others = other.levels().enumerate();
+        for level in self.levels() {
+            let Some((index, other)) = others.next() else {
+                return false;
+            };
+            let hidden = index == 0
+                && matches!(other, PatternLevel::Literal(literal) if literal.starts_with('$'));
+            match (level, other) {
+                (PatternLevel::Literal(literal), PatternLevel::Literal(other))
+                    if literal == other => {}
+                (PatternLevel::One, PatternLevel::Literal(_) | PatternLevel::One) if !hidden => {}
+                (PatternLevel::Rest, _) => return !hidden,
+                _ => return false,
+            }
+        }
+        others.next().is_none()
+    }
 }
 
 macro_rules! textual {
@@ -281,6 +303,28 @@ mod tests {
         check("*.quakes", "$dead.quakes", false);
         check("$dead.>", "$dead.quakes", true);
         check("$dead.*", "$dead.quakes", true);
+    }
+
+    #[test]
+    fn a_pattern_covers_what_matches_nothing_else() {
+        for (pattern, other, expected) in [
+            ("a.b", "a.b", true),
+            ("a.*", "a.b", true),
+            ("a.b", "a.*", false),
+            ("a.>", "a.*.c", true),
+            ("a.>", "a.>", true),
+            ("a.>", "a", false),
+            ("a.*", "a.>", false),
+            ("a.*", "a.b.c", false),
+            ("*.b", "*.b", true),
+            (">", "*", true),
+            (">", "$dead.a", false),
+            ("*.a", "$dead.a", false),
+            ("$dead.>", "$dead.*", true),
+        ] {
+            let parsed = |text| Pattern::parse(text).expect("the pattern is well formed");
+            assert_eq!(parsed(pattern).covers(&parsed(other)), expected, "{pattern} over {other}");
+        }
     }
 
     #[test]
