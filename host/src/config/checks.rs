@@ -17,6 +17,7 @@ use super::{
     routes::DraftRoute,
     sections::{Draft, PluginsSection},
     suggest::nearest,
+    topics::check_topics,
     value::quoted,
 };
 
@@ -35,6 +36,7 @@ pub(super) fn check(draft: &Draft, list: ListPlugins<'_>, reader: &mut Reader<'_
     check_limits(draft, reader);
     check_plugins(draft, list, reader);
     check_overrides(draft, reader);
+    check_topics(&draft.topics, reader);
     check_names(&draft.routes, reader);
     check_route_set(&draft.routes, reader);
 }

@@ -25,6 +25,7 @@ pub(super) enum Kind {
     Pattern,
     Topic,
     List,
+    OnFull,
     Table,
 }
 
@@ -44,6 +45,7 @@ impl Kind {
                 "write levels of A-Z a-z 0-9 _ - between dots in quotes, at most 16 levels and 255 bytes"
             }
             Self::List => "write texts in brackets, [\"log\", \"metrics\"]",
+            Self::OnFull => "write \"block\", \"drop-newest\" or \"drop-oldest\"",
             Self::Table => "write keys and values in braces, { minimum = 4.5 }",
         }
     }
@@ -60,6 +62,7 @@ impl fmt::Display for Kind {
             Self::Pattern => "pattern",
             Self::Topic => "topic",
             Self::List => "list",
+            Self::OnFull => "policy",
             Self::Table => "table",
         })
     }

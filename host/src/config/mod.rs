@@ -24,6 +24,7 @@ mod suggest;
 mod syntax;
 #[cfg(test)]
 mod tests;
+mod topics;
 mod value;
 
 use std::{
@@ -155,7 +156,7 @@ fn load_document(
 
 /// A draft without an error is whole.
 fn settings(draft: Draft) -> Settings {
-    let Draft { router, listen, limits, queues, admin, plugins, routes } = draft;
+    let Draft { router, listen, limits, queues, admin, plugins, topics, routes } = draft;
     let cache = plugins.compile_cache.then(|| absolute(router.state_folder.join("cache")));
     let is_any_used = routes.iter().any(|route| !route.plugins.is_empty());
     Settings {
@@ -176,7 +177,11 @@ fn settings(draft: Draft) -> Settings {
             limits,
             queue: queues.subscription,
         },
-        router: RouterSettings { lane: queues.lane, block_max: router.block_max },
+        router: RouterSettings {
+            lane: queues.lane,
+            block_max: router.block_max,
+            topics: topics.into_iter().filter_map(|topic| topic.rule).collect(),
+        },
         admin: admin.enabled.then_some(AdminSettings {
             address: admin.address,
             insecure_no_auth: admin.insecure_no_auth,

@@ -16,6 +16,7 @@ use super::{
     routes::{DraftRoute, read_route},
     scalar::Complaint,
     section::Section,
+    topics::{DraftTopic, read_topic},
 };
 use crate::{
     net::TlsFiles,
@@ -24,7 +25,7 @@ use crate::{
 };
 
 /// A day: longer than any wait that is not a mistake.
-const LONGEST_MS: u64 = 86_400_000;
+pub(super) const LONGEST_MS: u64 = 86_400_000;
 /// A day, too.
 const LONGEST_ROLLBACK_MS: u32 = 86_400_000;
 /// The largest bound of bytes held at one place; it fits the 32 bits that semaphores count in.
@@ -45,6 +46,7 @@ pub(super) struct Draft {
     pub(super) queues: QueuesSection,
     pub(super) admin: AdminSection,
     pub(super) plugins: PluginsSection,
+    pub(super) topics: Vec<DraftTopic>,
     pub(super) routes: Vec<DraftRoute>,
 }
 
@@ -97,13 +99,16 @@ pub(super) struct PluginsSection {
 
 /// Reads a whole configuration.
 pub(super) fn read(top: &mut Section<'_, '_>) -> Draft {
+    let router = top.section("router", router);
+    let block_max = router.block_max;
     Draft {
-        router: top.section("router", router),
+        router,
         listen: top.section("listen", listen),
         limits: top.section("limits", limits),
         queues: top.section("queues", queues),
         admin: top.section("admin", admin),
         plugins: top.section("plugins", plugins),
+        topics: top.sections("topic", |section| read_topic(section, block_max)),
         routes: top.sections("route", read_route),
     }
 }

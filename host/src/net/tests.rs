@@ -63,6 +63,7 @@ fn start() -> Running {
         RouterSettings {
             lane: LaneLimits { batches: 4, bytes: 1 << 20 },
             block_max: Duration::from_millis(300),
+            topics: Vec::new(),
         },
         std::sync::Arc::new(RouterMetrics::register(&registry).expect("a new registry")),
     );
@@ -299,6 +300,7 @@ async fn an_address_that_others_reach_is_refused_without_the_word_insecure() {
         RouterSettings {
             lane: LaneLimits { batches: 1, bytes: 1 },
             block_max: Duration::from_secs(1),
+            topics: Vec::new(),
         },
         std::sync::Arc::new(RouterMetrics::register(&registry).expect("a new registry")),
     );

@@ -7,13 +7,13 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use waypost_core::{EntryId, RouteTable};
+use waypost_core::{Dropped, EntryId, OnFull, RouteTable, TopicRuleId, TopicRules};
 use waypost_protocol::{Batch, Envelope, ErrorCode, Inbox, MessageView, Pattern, request};
 
 use super::{
     lane::RouteInlet,
     metrics::RouterMetrics,
-    queue::{Admission, Delivery, QueueSender},
+    queue::{Admission, Delivery, QueueSender, WhenFull},
 };
 
 /// Everything that a topic may lead to.
@@ -27,6 +27,7 @@ pub(super) enum Target {
 #[derive(Debug)]
 pub(super) struct Fanout {
     table: RwLock<RouteTable<Target>>,
+    rules: TopicRules,
     block_max: Duration,
     pub(super) metrics: Arc<RouterMetrics>,
 }
@@ -71,8 +72,9 @@ impl Unmatched {
 }
 
 impl Fanout {
-    pub(super) fn new(block_max: Duration, metrics: Arc<RouterMetrics>) -> Self {
-        Self { table: RwLock::default(), block_max, metrics }
+    pub(super) fn new(rules: TopicRules, block_max: Duration, metrics: Arc<RouterMetrics>) -> Self {
+        metrics.announce_rules(&rules);
+        Self { table: RwLock::default(), rules, block_max, metrics }
     }
 
     pub(super) fn insert(&self, pattern: &Pattern, target: Target) -> EntryId {
@@ -141,13 +143,57 @@ impl Fanout {
         unmatched.messages
     }
 
-    /// Puts a delivery into a queue, awaiting room.
+    /// Puts a delivery into a queue, awaiting room where no rule for a topic says otherwise.
     pub(super) async fn admit(&self, queue: &QueueSender, delivery: Delivery) {
+        if self.rules.is_empty() {
+            self.admit_under(None, queue, delivery).await;
+            return;
+        }
+        let Delivery { batch, envelope } = delivery;
+        for (rule, range) in self.rules.parts(&batch) {
+            let Some(batch) = batch.part(range) else {
+                continue;
+            };
+            let delivery = Delivery { batch, envelope: envelope.clone() };
+            if !self.admit_under(rule, queue, delivery).await {
+                return;
+            }
+        }
+    }
+
+    /// Says whether the subscription goes on.
+    async fn admit_under(
+        &self,
+        rule: Option<TopicRuleId>,
+        queue: &QueueSender,
+        delivery: Delivery,
+    ) -> bool {
         let messages = delivery.batch.len() as u64;
-        match queue.admit(delivery, self.block_max).await {
-            Admission::Admitted => self.metrics.delivered.inc_by(messages),
+        let when_full = match rule.and_then(|rule| self.rules.get(rule)) {
+            Some(known) => WhenFull {
+                on_full: known.on_full,
+                block_max: Duration::from_millis(known.block_max_ms),
+                rule,
+            },
+            None => WhenFull { on_full: OnFull::Block, block_max: self.block_max, rule: None },
+        };
+        match queue.admit(delivery, when_full).await {
+            Admission::Admitted(dropped) => {
+                self.metrics.delivered.inc_by(messages);
+                dropped.iter().for_each(|each| self.count_dropped(each));
+                return true;
+            }
             Admission::Ended => self.metrics.slow_consumers.inc(),
             Admission::Gone => {}
+        }
+        false
+    }
+
+    fn count_dropped(&self, dropped: &Dropped) {
+        if let Some(rule) = dropped.rule.and_then(|rule| self.rules.get(rule)) {
+            let labels = [rule.pattern.as_str(), rule.on_full.name()];
+            let counter = self.metrics.topic_dropped.with_label_values(&labels);
+            counter.inc_by(dropped.messages as u64);
         }
     }
 

@@ -4,7 +4,7 @@ use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry,
 };
-use waypost_core::{Counts, RouteDefinition};
+use waypost_core::{Counts, OnFull, RouteDefinition, TopicRules};
 use waypost_protocol::ErrorCode;
 
 /// Why a call into a plugin fails as a whole.
@@ -17,7 +17,7 @@ const CALL_FAILURES: [ErrorCode; 6] = [
     ErrorCode::Internal,
 ];
 
-/// The router's series. Labels are names from the configuration and error codes, never topics.
+/// The router's series. Labels are names and patterns from the configuration and error codes, never topics.
 #[derive(Debug)]
 pub struct RouterMetrics {
     /// Messages that publishers handed in.
@@ -36,6 +36,8 @@ pub struct RouterMetrics {
     pub subscriptions: IntGauge,
     /// Subscriptions that were ended for taking nothing.
     pub slow_consumers: IntCounter,
+    /// Messages that subscriptions had no room for, by the pattern and policy of their `[[topic]]` table.
+    pub topic_dropped: IntCounterVec,
     /// Messages that entered a route.
     pub route_messages: IntCounterVec,
     /// Messages that a stage dropped on purpose.
@@ -115,6 +117,11 @@ impl RouterMetrics {
             slow_consumers: counter(
                 "waypost_slow_consumers_total",
                 "Subscriptions that were ended because they took nothing",
+            )?,
+            topic_dropped: by(
+                "waypost_topic_dropped_total",
+                "Messages that were dropped because a subscription had no room for them",
+                &["pattern", "on_full"],
             )?,
             route_messages: by(
                 "waypost_route_messages_total",
@@ -214,6 +221,13 @@ impl RouterMetrics {
         }
     }
 
+    /// Makes the series of the rules that drop stand at zero.
+    pub(super) fn announce_rules(&self, rules: &TopicRules) {
+        for rule in rules.all().iter().filter(|rule| rule.on_full != OnFull::Block) {
+            self.topic_dropped.with_label_values(&[rule.pattern.as_str(), rule.on_full.name()]);
+        }
+    }
+
     /// Calls into a stage of a route that failed, whatever for.
     #[must_use]
     pub fn failures_of(&self, route_and_stage: [&str; 2]) -> u64 {
@@ -246,6 +260,7 @@ impl RouterMetrics {
             registry.register(Box::new(each.clone()))?;
         }
         for each in [
+            &self.topic_dropped,
             &self.route_messages,
             &self.dropped,
             &self.route_outputs,

@@ -33,22 +33,25 @@ pub use lane::LaneLimits;
 use lane::RouteInlet;
 pub use metrics::RouterMetrics;
 pub use publish::{Origin, Pending, Published};
-pub use queue::{Delivery, QueueLimits, Received};
+pub use queue::{Delivery, Received};
 use queue::{QueueReceiver, QueueSender};
 pub use stage_set::StageSet;
 use tokio::{sync::RwLock, task::JoinSet};
-use waypost_core::{EntryId, RouteDefinition};
+pub use waypost_core::QueueLimits;
+use waypost_core::{EntryId, RouteDefinition, TopicRule, TopicRules};
 use waypost_protocol::{Batch, Envelope, ErrorCode, Pattern, SubscriptionId};
 
 use crate::time::now_ms;
 
 /// What a router is made with.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct RouterSettings {
     /// What each lane's inlet holds.
     pub lane: LaneLimits,
     /// How long a subscription may take nothing while something waits for it.
     pub block_max: Duration,
+    /// What holds for topics instead, the first that matches.
+    pub topics: Vec<TopicRule>,
 }
 
 /// The router; cheap to clone.
@@ -86,7 +89,8 @@ impl Router {
         settings: RouterSettings,
         metrics: Arc<RouterMetrics>,
     ) -> Self {
-        let fanout = Arc::new(Fanout::new(settings.block_max, metrics));
+        let fanout =
+            Arc::new(Fanout::new(TopicRules::new(settings.topics), settings.block_max, metrics));
         let mut lanes = JoinSet::new();
         let mut inlets = Vec::new();
         for definition in routes {

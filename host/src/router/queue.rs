@@ -1,16 +1,17 @@
 //! A subscription's queue: bounded in messages and bytes, with pressure going to whoever fills it.
 //!
-//! Open => (Open | Ended). A sender that finds it full waits; when the subscriber got nothing on for
-//! `block_max` since then, the queue ends with `SLOW_CONSUMER` and every sender goes on without it. The time
-//! is the queue's and not each sender's, so that however many wait, they wait for it once.
+//! Open => (Open | Ended). A sender that finds it full waits, unless its messages may be dropped; when the
+//! subscriber got nothing on for `block_max` since then, the queue ends with `SLOW_CONSUMER` and every sender
+//! goes on without it. The time is the queue's and not each sender's, so that however many wait, they wait for
+//! it once.
 
 use std::{
-    collections::VecDeque,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use tokio::{sync::Notify, time::Instant};
+use waypost_core::{Backlog, Dropped, Offered, OnFull, QueueLimits, TopicRuleId};
 use waypost_protocol::{Batch, Envelope, ErrorCode};
 
 /// A batch on its way to a subscriber.
@@ -22,13 +23,14 @@ pub struct Delivery {
     pub envelope: Arc<Envelope>,
 }
 
-/// How much a queue holds. One delivery is always let in, however large.
+/// What holds for a delivery when there is no room for it.
 #[derive(Debug, Clone, Copy)]
-pub struct QueueLimits {
-    /// Messages.
-    pub messages: usize,
-    /// Bytes of batches.
-    pub bytes: usize,
+pub(super) struct WhenFull {
+    pub(super) on_full: OnFull,
+    /// How long the subscriber may get nothing on while it waits.
+    pub(super) block_max: Duration,
+    /// The rule that says so, if one does.
+    pub(super) rule: Option<TopicRuleId>,
 }
 
 /// What comes out of a queue.
@@ -50,27 +52,26 @@ pub(super) struct QueueReceiver(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    limits: QueueLimits,
     state: Mutex<State>,
     taken: Notify,
     filled: Notify,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
-    deliveries: VecDeque<Delivery>,
-    messages: usize,
-    bytes: usize,
-    /// Since when a sender finds no room while the subscriber gets nothing on.
+    backlog: Backlog<Arc<Envelope>>,
+    /// Senders that wait for room.
+    waiting: usize,
+    /// Since when one of them does while the subscriber gets nothing on.
     blocked_since: Option<Instant>,
     ended: Option<ErrorCode>,
 }
 
 /// What became of a delivery.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 pub(super) enum Admission {
-    /// It is in the queue.
-    Admitted,
+    /// It is in the queue, but for what was dropped; that may be of what waited before.
+    Admitted(Vec<Dropped>),
     /// The subscription had ended before.
     Gone,
     /// The subscription took nothing for too long, and this ended it.
@@ -78,12 +79,10 @@ pub(super) enum Admission {
 }
 
 pub(super) fn queue(limits: QueueLimits) -> (QueueSender, QueueReceiver) {
-    let shared = Arc::new(Shared {
-        limits,
-        state: Mutex::default(),
-        taken: Notify::new(),
-        filled: Notify::new(),
-    });
+    let state =
+        State { backlog: Backlog::new(limits), waiting: 0, blocked_since: None, ended: None };
+    let shared =
+        Arc::new(Shared { state: Mutex::new(state), taken: Notify::new(), filled: Notify::new() });
     (QueueSender(shared.clone()), QueueReceiver(shared))
 }
 
@@ -100,6 +99,19 @@ impl Shared {
     }
 }
 
+/// A sender that waits, until it has its room or gives up.
+struct Waiter<'a>(&'a Shared);
+
+impl Drop for Waiter<'_> {
+    fn drop(&mut self) {
+        let mut state = self.0.lock();
+        state.waiting -= 1;
+        if state.waiting == 0 {
+            state.blocked_since = None;
+        }
+    }
+}
+
 impl State {
     /// The subscriber got something on, so whoever waits may wait for the whole time again.
     fn progress(&mut self) {
@@ -107,18 +119,15 @@ impl State {
             self.blocked_since = Some(Instant::now());
         }
     }
-
-    fn fits(&self, delivery: &Delivery, limits: QueueLimits) -> bool {
-        self.deliveries.is_empty()
-            || (self.messages + delivery.batch.len() <= limits.messages
-                && self.bytes + delivery.batch.byte_len() <= limits.bytes)
-    }
 }
 
 impl QueueSender {
-    /// Puts a delivery in, waiting for room as long as the subscriber gets something on at least every
-    /// `block_max`.
-    pub(super) async fn admit(&self, delivery: Delivery, block_max: Duration) -> Admission {
+    /// Puts a delivery in, all of whose messages one rule holds for. Where they block, it waits for room as
+    /// long as the subscriber gets something on at least every `block_max`.
+    pub(super) async fn admit(&self, delivery: Delivery, when_full: WhenFull) -> Admission {
+        let WhenFull { on_full, block_max, rule } = when_full;
+        let Delivery { mut batch, mut envelope } = delivery;
+        let mut waiter = None;
         loop {
             let mut taken = std::pin::pin!(self.0.taken.notified());
             // Registered before the look, so that no take between look and wait is missed.
@@ -128,14 +137,17 @@ impl QueueSender {
                 if state.ended.is_some() {
                     return Admission::Gone;
                 }
-                if state.fits(&delivery, self.0.limits) {
-                    state.blocked_since = None;
-                    state.messages += delivery.batch.len();
-                    state.bytes += delivery.batch.byte_len();
-                    state.deliveries.push_back(delivery);
-                    drop(state);
-                    self.0.filled.notify_one();
-                    return Admission::Admitted;
+                match state.backlog.offer(batch, envelope, on_full, rule) {
+                    Offered::Taken(dropped) => {
+                        drop(state);
+                        self.0.filled.notify_one();
+                        return Admission::Admitted(dropped);
+                    }
+                    Offered::Full(back, with) => (batch, envelope) = (back, with),
+                }
+                if waiter.is_none() {
+                    state.waiting += 1;
+                    waiter = Some(Waiter(&self.0));
                 }
                 let now = Instant::now();
                 let deadline = *state.blocked_since.get_or_insert(now) + block_max;
@@ -167,13 +179,11 @@ impl QueueReceiver {
                 if let Some(ErrorCode::SlowConsumer) = state.ended {
                     return Received::Ended(ErrorCode::SlowConsumer);
                 }
-                if let Some(delivery) = state.deliveries.pop_front() {
-                    state.messages -= delivery.batch.len();
-                    state.bytes -= delivery.batch.byte_len();
+                if let Some((batch, envelope)) = state.backlog.take() {
                     state.progress();
                     drop(state);
                     self.0.taken.notify_waiters();
-                    return Received::Delivery(delivery);
+                    return Received::Delivery(Delivery { batch, envelope });
                 }
                 if let Some(code) = state.ended {
                     return Received::Ended(code);
@@ -205,104 +215,9 @@ impl QueueReceiver {
 impl Drop for QueueReceiver {
     fn drop(&mut self) {
         self.0.end(ErrorCode::ShuttingDown);
-        let mut state = self.0.lock();
-        *state = State { ended: state.ended, ..State::default() };
+        self.0.lock().backlog.clear();
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use waypost_protocol::BatchBuilder;
-
-    use super::*;
-
-    const BLOCK_MAX: Duration = Duration::from_secs(5);
-
-    fn delivery(messages: usize) -> Delivery {
-        let mut builder = BatchBuilder::new();
-        for _ in 0..messages {
-            builder.push("a", None, &[], b"x", 0).expect("it fits");
-        }
-        let batch = builder.finish().expect("there are messages");
-        Delivery { batch, envelope: Arc::default() }
-    }
-
-    fn small() -> QueueLimits {
-        QueueLimits { messages: 2, bytes: 1 << 20 }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_delivery_larger_than_the_queue_is_let_into_an_empty_one() {
-        let (sender, mut receiver) = queue(small());
-        assert_eq!(sender.admit(delivery(3), BLOCK_MAX).await, Admission::Admitted);
-        assert!(matches!(receiver.recv().await, Received::Delivery(d) if d.batch.len() == 3));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_full_queue_holds_the_sender_until_something_is_taken() {
-        let (sender, mut receiver) = queue(small());
-        assert_eq!(sender.admit(delivery(2), BLOCK_MAX).await, Admission::Admitted);
-        let waiting = tokio::spawn(async move { sender.admit(delivery(1), BLOCK_MAX).await });
-        tokio::task::yield_now().await;
-        assert!(!waiting.is_finished());
-        assert!(matches!(receiver.recv().await, Received::Delivery(d) if d.batch.len() == 2));
-        assert_eq!(waiting.await.expect("the sender ends"), Admission::Admitted);
-        assert!(matches!(receiver.recv().await, Received::Delivery(d) if d.batch.len() == 1));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_subscriber_that_takes_nothing_ends_and_frees_its_senders() {
-        let (sender, mut receiver) = queue(small());
-        assert_eq!(sender.admit(delivery(2), BLOCK_MAX).await, Admission::Admitted);
-        assert_eq!(sender.admit(delivery(1), BLOCK_MAX).await, Admission::Ended);
-        assert_eq!(sender.admit(delivery(1), BLOCK_MAX).await, Admission::Gone);
-        assert!(matches!(receiver.recv().await, Received::Ended(ErrorCode::SlowConsumer)));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn senders_that_wait_together_wait_once() {
-        let (sender, _receiver) = queue(small());
-        assert_eq!(sender.admit(delivery(2), BLOCK_MAX).await, Admission::Admitted);
-        let start = Instant::now();
-        let late = async {
-            tokio::time::sleep(BLOCK_MAX / 2).await;
-            sender.admit(delivery(1), BLOCK_MAX).await
-        };
-        let ends = tokio::join!(sender.admit(delivery(1), BLOCK_MAX), late);
-        assert!(matches!(ends, (Admission::Ended, Admission::Gone | Admission::Ended)), "{ends:?}");
-        assert!(start.elapsed() < BLOCK_MAX + BLOCK_MAX / 4, "{:?}", start.elapsed());
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_subscriber_that_gets_something_on_is_not_slow_although_it_takes_no_new_delivery() {
-        let (sender, mut receiver) = queue(small());
-        assert_eq!(sender.admit(delivery(2), BLOCK_MAX).await, Admission::Admitted);
-        let waiting = tokio::spawn(async move { sender.admit(delivery(1), BLOCK_MAX).await });
-        for _ in 0..5 {
-            tokio::time::sleep(BLOCK_MAX / 2).await;
-            receiver.progress();
-        }
-        assert!(!waiting.is_finished());
-        assert!(matches!(receiver.recv().await, Received::Delivery(_)));
-        assert_eq!(waiting.await.expect("the sender ends"), Admission::Admitted);
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn at_shutdown_what_is_queued_is_still_taken() {
-        let (sender, mut receiver) = queue(small());
-        assert_eq!(sender.admit(delivery(1), BLOCK_MAX).await, Admission::Admitted);
-        sender.end(ErrorCode::ShuttingDown);
-        assert!(matches!(receiver.recv().await, Received::Delivery(_)));
-        assert!(matches!(receiver.recv().await, Received::Ended(ErrorCode::ShuttingDown)));
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn a_dropped_receiver_frees_a_waiting_sender() {
-        let (sender, receiver) = queue(small());
-        assert_eq!(sender.admit(delivery(2), BLOCK_MAX).await, Admission::Admitted);
-        let waiting = tokio::spawn(async move { sender.admit(delivery(1), BLOCK_MAX).await });
-        tokio::task::yield_now().await;
-        drop(receiver);
-        assert_eq!(waiting.await.expect("the sender ends"), Admission::Gone);
-    }
-}
+mod tests;

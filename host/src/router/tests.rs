@@ -3,6 +3,7 @@
 mod failing;
 mod requests;
 mod retrying;
+mod topics;
 
 use std::num::NonZeroU16;
 
@@ -116,13 +117,20 @@ fn route(name: &str, lanes: u16, destination: Option<&str>) -> RouteDefinition {
 }
 
 fn router(routes: Vec<(RouteDefinition, Stage)>) -> Router {
+    router_with(routes, Vec::new())
+}
+
+fn router_with(routes: Vec<(RouteDefinition, Stage)>, topics: Vec<TopicRule>) -> Router {
     let stages = Arc::new(StageSet::default());
     let named = routes
         .iter()
         .map(|(route, stage)| (route.name.as_str().to_owned(), Arc::from(vec![stage.clone()])));
     stages.replace(named.collect());
-    let settings =
-        RouterSettings { lane: LaneLimits { batches: 4, bytes: 1 << 20 }, block_max: BLOCK_MAX };
+    let settings = RouterSettings {
+        lane: LaneLimits { batches: 4, bytes: 1 << 20 },
+        block_max: BLOCK_MAX,
+        topics,
+    };
     let metrics = RouterMetrics::register(&prometheus::Registry::new()).expect("a new registry");
     let routes = routes.into_iter().map(|(route, _)| route).collect();
     Router::start(routes, stages, settings, Arc::new(metrics))

@@ -22,6 +22,7 @@ fn row(key: &Key) -> String {
     let default = match overridden {
         Some("grants") => "as `plugins.grants`".to_owned(),
         Some(limit) => format!("as `plugins.limits.{limit}`"),
+        None if path == "topic.block_max_ms" => "as `router.block_max_ms`".to_owned(),
         None if default.contains(' ') && *kind != Kind::List
             || ["none", "required"].contains(&&**default) =>
         {

@@ -267,6 +267,27 @@ fn a_route_from_topics_that_pass_routes_by_is_refused() {
 }
 
 #[test]
+fn a_topic_is_told_its_policies_and_what_never_holds() {
+    insta::assert_snapshot!(report(r"
+        [[topic]]
+        pattern = 'a.>'
+        on_full = 'drop'
+        [[topic]]
+        pattern = 'a.b'
+        on_full = 'drop-newest'
+        block_max_ms = 7
+        [[topic]]
+        block_max_ms = 0
+    "), @r#"
+    waypost.toml:3:11: topic.on_full is "drop", which is no policy; hint: write "block", "drop-newest" or "drop-oldest"
+    waypost.toml:5:11: warning: this table never holds: an earlier one takes a.>, which covers a.b; hint: put the narrower pattern first, or remove this table
+    waypost.toml:7:16: warning: topic.block_max_ms means nothing beside on_full = "drop-newest"; hint: remove it: such messages wait for nobody
+    waypost.toml:8:1: [[topic]] has no pattern; hint: write a topic in quotes, with * for one level or a final > for the rest
+    waypost.toml:9:16: topic.block_max_ms is 0, out of range; hint: write a whole number from 1 to 86400000
+    "#);
+}
+
+#[test]
 fn a_route_with_a_broken_stage_is_not_also_said_to_lead_nowhere() {
     insta::assert_snapshot!(report(r"
         [[route]]
