@@ -8,9 +8,12 @@ mod credit;
 mod dead_letter;
 mod isolation;
 mod lane;
+mod producer;
+mod retention;
 mod retry;
 mod rollback;
 mod route;
+mod stream;
 mod table;
 mod topic_rules;
 mod verdict;
@@ -21,12 +24,15 @@ pub use credit::{Credit, CreditExceeded};
 pub use dead_letter::{DeadLetterError, DeadLetters, Failure};
 pub use isolation::{AfterFailure, DEFAULT_FAILED_CALLS, Isolation};
 pub use lane::lane_of;
+pub use producer::{Claim, ClaimVerdict, MAX_RUNS, ProducerState, Run, check_claim};
+pub use retention::{Aged, Extent, Retention, Trimmed};
 pub use retry::{Parking, Place, RetryPolicy};
 pub use rollback::{Counts, RollbackPolicy};
 pub use route::{
     BatchPolicy, Destination, NameError, PluginName, RouteDefinition, RouteName, RouteSetError,
-    StageDefinition, StageName, check_routes,
+    StageDefinition, StageName, StreamName, check_routes,
 };
+pub use stream::{Partition, PartitionIndex};
 pub use table::{EntryId, RouteTable};
 pub use topic_rules::{OnFull, TopicRule, TopicRuleId, TopicRules};
 pub use verdict::{

@@ -47,6 +47,8 @@ names! {
     RouteName;
     /// The name of a stage within its route.
     StageName;
+    /// The name of a stream.
+    StreamName;
     /// The name of a plugin: its file in the plugin folder without `.wasm`.
     PluginName;
 }
