@@ -11,3 +11,4 @@ pub mod router;
 pub mod server;
 mod time;
 pub mod wasm;
+pub mod watch;

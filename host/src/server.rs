@@ -19,11 +19,12 @@ use crate::{
     config::Settings,
     deploy::{
         DeployError, DeployMetrics, Deployer, DeployerParts, Probation, StoreError, VersionStore,
-        WatchError, Watcher,
+        WatchError,
     },
     net::{BindError, NetMetrics, Server},
     router::{Router, RouterMetrics, StageSet},
     wasm::{ChildCompiler, Compiler, EngineError, Sandbox, SandboxMetrics},
+    watch::Watcher,
 };
 
 /// The file below the state folder that says where a running router listens.
@@ -184,7 +185,7 @@ impl Waypost {
         deployer.load().await.map_err(StartError::Plugins)?;
         let probation = Probation::start(deployer.clone(), plugins.rollback);
         let watcher = match plugins.watch && !settings.routes.is_empty() {
-            true => Some(Watcher::start(&plugins.folder, deployer)?),
+            true => Some(deployer.watch(&plugins.folder)?),
             false => None,
         };
         let router = Router::start(settings.routes, stages, settings.router, router_metrics);

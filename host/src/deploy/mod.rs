@@ -25,4 +25,4 @@ pub use metrics::DeployMetrics;
 pub use probation::Probation;
 pub use status::{BreakerStatus, PluginStatus, Refusal, StageStatus};
 pub use store::{StoreError, VersionStore};
-pub use watch::{WatchError, Watcher};
+pub use watch::WatchError;

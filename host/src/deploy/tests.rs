@@ -192,7 +192,7 @@ async fn a_changed_file_in_the_watched_folder_is_deployed() {
     let stand = stand(vec![stage("only", "{}")]);
     stand.put(&build(1));
     stand.deployer.load().await.expect("it is accepted");
-    let _watcher = Watcher::start(stand.folder.path(), stand.deployer.clone()).expect("a folder");
+    let _watcher = stand.deployer.watch(stand.folder.path()).expect("a folder");
     let second = stand.put(&build(2));
     let swapped = async {
         while stand.running() != [second.0] {
@@ -219,7 +219,7 @@ async fn a_link_to_the_folder_may_be_turned_to_another() {
         stand_in(&link, vec![stage("only", "{}")], stand.folder);
     deployer.load().await.expect("it is accepted");
     let look_interval = Duration::from_millis(20);
-    let _watcher = Watcher::start_with(&link, deployer, look_interval).expect("a folder");
+    let _watcher = deployer.watch_with(&link, look_interval).expect("a folder");
     let turned = link.with_extension("turned");
     symlink(&new, &turned).expect("a link");
     fs::rename(&turned, &link).expect("it is turned");
