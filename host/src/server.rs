@@ -218,6 +218,12 @@ impl Waypost {
         &self.endpoints
     }
 
+    /// Reads the certificate again, as it does by itself after the files changed. One that cannot be used
+    /// changes nothing.
+    pub async fn reload_certificate(&self) {
+        self.server.reload_certificate().await;
+    }
+
     /// Stops within the deadline: takes no more connections and publishes, tells clients, does what is
     /// queued, hands it over, and closes. Gives whether everything was done in time.
     pub async fn drain(self, deadline: Duration) -> bool {

@@ -117,7 +117,7 @@ async fn route(settings: Settings, origins: &Origins) -> Result<(), Failure> {
     let mut signals = Signals::listen().context("signals cannot be awaited")?;
     let started = tokio::select! {
         started = Waypost::start(settings, Some(compiler)) => started,
-        name = signals.next() => {
+        name = signals.stop() => {
             tracing::info!(signal = name, "stopped before it was ready");
             return Ok(());
         }
@@ -132,11 +132,16 @@ async fn route(settings: Settings, origins: &Origins) -> Result<(), Failure> {
         tracing::info!(ca = %ca.display(), "clients trust the development certificate by --ca");
     }
 
-    let name = signals.next().await;
+    let name = loop {
+        match signals.next().await {
+            Told::Reload => waypost.reload_certificate().await,
+            Told::Stop(name) => break name,
+        }
+    };
     tracing::info!(signal = name, deadline_ms = deadline.as_millis(), "draining");
     let drained = tokio::select! {
         drained = waypost.drain(deadline) => drained,
-        name = signals.next() => {
+        name = signals.stop() => {
             tracing::warn!(signal = name, "a second signal ends the router at once");
             return Err(Failure::Told);
         }
@@ -149,22 +154,42 @@ async fn route(settings: Settings, origins: &Origins) -> Result<(), Failure> {
     Err(Failure::Told)
 }
 
-/// SIGTERM and SIGINT.
+/// What a signal tells.
+enum Told {
+    /// To end, by this signal.
+    Stop(&'static str),
+    /// To read again what is in files.
+    Reload,
+}
+
+/// SIGTERM and SIGINT, which end the router, and SIGHUP.
 struct Signals {
     terminate: Signal,
     interrupt: Signal,
+    hangup: Signal,
 }
 
 impl Signals {
     fn listen() -> std::io::Result<Self> {
         let terminate = signal(SignalKind::terminate())?;
-        Ok(Self { terminate, interrupt: signal(SignalKind::interrupt())? })
+        let interrupt = signal(SignalKind::interrupt())?;
+        Ok(Self { terminate, interrupt, hangup: signal(SignalKind::hangup())? })
     }
 
-    async fn next(&mut self) -> &'static str {
+    async fn next(&mut self) -> Told {
         tokio::select! {
-            _ = self.terminate.recv() => "SIGTERM",
-            _ = self.interrupt.recv() => "SIGINT",
+            _ = self.terminate.recv() => Told::Stop("SIGTERM"),
+            _ = self.interrupt.recv() => Told::Stop("SIGINT"),
+            _ = self.hangup.recv() => Told::Reload,
+        }
+    }
+
+    /// Passes over what does not end the router.
+    async fn stop(&mut self) -> &'static str {
+        loop {
+            if let Told::Stop(name) = self.next().await {
+                return name;
+            }
         }
     }
 }

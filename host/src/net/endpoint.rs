@@ -16,8 +16,12 @@ use socket2::SockRef;
 use tokio::{sync::watch, task::JoinSet};
 use waypost_protocol::{ConnectionId, ErrorCode};
 
-use super::{NetMetrics, NetSettings, TlsError, connection, tls};
-use crate::router::Router;
+use super::{
+    NetMetrics, NetSettings, TlsError, connection,
+    listening::{Listening, Prepared},
+    tls::Source,
+};
+use crate::{router::Router, watch::Watcher};
 
 /// Socket buffers; the system may clamp them.
 const SOCKET_BUFFER_BYTES: usize = 4 << 20;
@@ -53,7 +57,8 @@ pub enum BindError {
 pub struct Server {
     endpoint: quinn::Endpoint,
     address: SocketAddr,
-    ca: Option<PathBuf>,
+    listening: Arc<Listening>,
+    _watcher: Option<Watcher>,
     stopping: watch::Sender<Option<Duration>>,
     accepting: tokio::task::JoinHandle<()>,
 }
@@ -83,24 +88,25 @@ impl Server {
         if !wanted.ip().is_loopback() && !settings.insecure_no_auth {
             return Err(BindError::Unauthenticated(wanted));
         }
-        let (crypto, ca) = tls::server_config(settings.tls.as_ref(), &settings.state_folder)?;
-        let mut config = quinn::ServerConfig::with_crypto(Arc::new(crypto));
-        config.transport_config(Arc::new(transport(&settings)));
+        let source = Source::of(settings.tls.as_ref(), &settings.state_folder)?;
+        let prepared = Prepared::new(source, transport(&settings), &metrics)?;
         let refused = |source| BindError::Address { address: wanted, source };
         let socket = UdpSocket::bind(wanted).map_err(refused)?;
         enlarge_buffers(&socket);
         let endpoint = quinn::Endpoint::new(
             EndpointConfig::default(),
-            Some(config),
+            Some(prepared.config.clone()),
             socket,
             Arc::new(TokioRuntime),
         )
         .map_err(refused)?;
         let address = endpoint.local_addr().map_err(refused)?;
+        let listening = Arc::new(Listening::new(endpoint.clone(), prepared, metrics.clone()));
+        let watcher = listening.watch();
         let (stopping, receiver) = watch::channel(None);
         let shared = Arc::new(Shared { settings, router, metrics, stopping: receiver });
         let accepting = tokio::spawn(accept(endpoint.clone(), shared));
-        Ok(Self { endpoint, address, ca, stopping, accepting })
+        Ok(Self { endpoint, address, listening, _watcher: watcher, stopping, accepting })
     }
 
     /// The address that was bound.
@@ -111,13 +117,19 @@ impl Server {
 
     /// The authority that clients must trust, when the certificate is the development one.
     #[must_use]
-    pub fn ca(&self) -> Option<&PathBuf> {
-        self.ca.as_ref()
+    pub fn ca(&self) -> Option<PathBuf> {
+        self.listening.ca()
+    }
+
+    /// Reads the certificate again, although nothing told of a change. A new one is shown to new connections
+    /// from now on; one that cannot be used is logged and counted, and the one before stays.
+    pub async fn reload_certificate(&self) {
+        self.listening.look().await;
     }
 
     /// Takes no more connections and tells every client how long it has.
     pub fn go_away(&self, deadline: Duration) {
-        self.endpoint.set_server_config(None);
+        self.listening.close();
         self.stopping.send_replace(Some(deadline));
     }
 

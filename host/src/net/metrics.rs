@@ -18,6 +18,10 @@ pub struct NetMetrics {
     pub publishes: IntCounterVec,
     /// Bytes of delivered batches.
     pub delivered_bytes: IntCounter,
+    /// When the certificate expires that new connections are shown.
+    pub certificate_expiry: IntGauge,
+    /// Certificates that were put in the place of the one before, by outcome.
+    pub certificate_reloads: IntCounterVec,
 }
 
 impl NetMetrics {
@@ -46,7 +50,21 @@ impl NetMetrics {
                 "waypost_delivered_bytes_total",
                 "Bytes of batches that were written to subscribers",
             )?,
+            certificate_expiry: IntGauge::new(
+                "waypost_certificate_expiry_timestamp_seconds",
+                "When the certificate expires that new connections are shown, since the Unix epoch",
+            )?,
+            certificate_reloads: IntCounterVec::new(
+                Opts::new(
+                    "waypost_certificate_reloads_total",
+                    "Certificates that were put in the place of the one before, by outcome",
+                ),
+                &["outcome"],
+            )?,
         };
+        for outcome in ["accepted", "refused"] {
+            metrics.certificate_reloads.with_label_values(&[outcome]);
+        }
         for outcome in ["committed", "rejected"] {
             metrics.publishes.with_label_values(&[outcome]);
         }
@@ -56,6 +74,8 @@ impl NetMetrics {
         registry.register(Box::new(metrics.errors.clone()))?;
         registry.register(Box::new(metrics.publishes.clone()))?;
         registry.register(Box::new(metrics.delivered_bytes.clone()))?;
+        registry.register(Box::new(metrics.certificate_expiry.clone()))?;
+        registry.register(Box::new(metrics.certificate_reloads.clone()))?;
         Ok(metrics)
     }
 

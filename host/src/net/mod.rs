@@ -7,6 +7,7 @@ mod connection;
 mod endpoint;
 mod frames;
 pub mod identity;
+mod listening;
 mod metrics;
 mod publish;
 mod subscription;

@@ -69,7 +69,7 @@ fn start() -> Running {
     );
     let server =
         Server::bind(settings(state.path()), router, metrics.clone()).expect("loopback is free");
-    let endpoint = client(server.ca().expect("the development authority"), ALPN);
+    let endpoint = client(&server.ca().expect("the development authority"), ALPN);
     Running { server, endpoint, metrics, _state: state }
 }
 
@@ -255,7 +255,7 @@ async fn what_a_peer_may_not_do_is_told_on_its_stream_alone() {
 #[tokio::test]
 async fn another_application_protocol_gets_no_connection() {
     let running = start();
-    let stranger = client(running.server.ca().expect("the authority"), b"http/1.1");
+    let stranger = client(&running.server.ca().expect("the authority"), b"http/1.1");
     let connecting = stranger.connect(running.server.address(), "localhost").expect("an address");
     connecting.await.expect_err("the handshake fails");
     let failed = || running.metrics.errors.with_label_values(&["HANDSHAKE_FAILED"]).get();
