@@ -9,15 +9,16 @@ use crate::{
 
 /// Each crate and what it may import of ours, in any section of its manifest. `tests` and `xtask`
 /// run the `waypost` binary as a process, which is no import.
-const MAY_IMPORT: [(&str, &[&str]); 10] = [
+const MAY_IMPORT: [(&str, &[&str]); 11] = [
     ("waypost-protocol", &[]),
     ("waypost-protocol-fuzz", &["waypost-protocol"]),
     ("waypost-core", &["waypost-protocol"]),
+    ("waypost-storage", &["waypost-core", "waypost-protocol"]),
     ("waypost-client", &["waypost-protocol"]),
     ("waypost-sdk", &["waypost-protocol", "waypost-sdk-macros"]),
     ("waypost-sdk-macros", &[]),
     // The client only in its command line: see `client_in_host`.
-    ("waypost", &["waypost-core", "waypost-protocol", "waypost-client"]),
+    ("waypost", &["waypost-core", "waypost-protocol", "waypost-storage", "waypost-client"]),
     ("waypost-bench", &["waypost-client"]),
     ("waypost-tests", &["waypost-client"]),
     ("xtask", &["waypost-client", "waypost-tests"]),

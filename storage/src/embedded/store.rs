@@ -1,0 +1,273 @@
+//! The library's database: its keyspaces, one write to all of them, and what is read of them.
+
+use std::{collections::BTreeMap, path::Path};
+
+use bytes::Bytes;
+use fjall::{
+    CompressionType, Database, Guard, Keyspace, KeyspaceCreateOptions, KvSeparationOptions,
+    PersistMode, config::CompressionPolicy,
+};
+use waypost_core::{Aged, Partition, RouteName};
+use waypost_protocol::Offset;
+
+use super::{
+    keys::{self, PartitionKey},
+    records, value,
+};
+use crate::{
+    Bounds, Chunk, CommitNumber, ParkedMessage, ReadError, ReadLimit, memory::ChunkBuilder,
+};
+
+/// Journals are kept until everything in them stands in tables as well; this bounds what is read at a start.
+const JOURNAL_BYTES: u64 = 256 << 20;
+/// Values from this size on are written once beside the tree, and never moved by its compaction.
+const SEPARATE_FROM_BYTES: u32 = 1024;
+
+/// The keyspaces, in the order in which they are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Space {
+    Log,
+    Index,
+    State,
+    Commits,
+}
+
+/// What one commit writes: the last value of each key, `None` where it is removed. The library gives all
+/// entries of a write the same sequence number, so that no key may stand in it twice.
+pub(super) type Changes = BTreeMap<(Space, Vec<u8>), Option<Bytes>>;
+
+#[derive(Clone)]
+pub(super) struct Store {
+    database: Database,
+    log: Keyspace,
+    index: Keyspace,
+    state: Keyspace,
+    commits: Keyspace,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Store").finish_non_exhaustive()
+    }
+}
+
+impl Store {
+    pub(super) fn open(folder: &Path, cache_bytes: u64) -> fjall::Result<Self> {
+        let database = Database::builder(folder)
+            .cache_size(cache_bytes)
+            .max_journaling_size(JOURNAL_BYTES)
+            .manual_journal_persist(true)
+            .open()?;
+        let plain = || {
+            let disabled = CompressionPolicy::disabled();
+            KeyspaceCreateOptions::default().data_block_compression_policy(disabled)
+        };
+        let separated = KvSeparationOptions::default()
+            .compression(CompressionType::None)
+            .separation_threshold(SEPARATE_FROM_BYTES);
+        Ok(Self {
+            log: database.keyspace("log", || plain().with_kv_separation(Some(separated)))?,
+            index: database.keyspace("index", plain)?,
+            state: database.keyspace("state", plain)?,
+            commits: database.keyspace("commits", plain)?,
+            database,
+        })
+    }
+
+    fn keyspace(&self, space: Space) -> &Keyspace {
+        match space {
+            Space::Log => &self.log,
+            Space::Index => &self.index,
+            Space::State => &self.state,
+            Space::Commits => &self.commits,
+        }
+    }
+
+    /// Writes the changes at once and syncs them.
+    pub(super) fn commit(&self, changes: Changes) -> fjall::Result<()> {
+        let mut batch = self.database.batch().durability(Some(PersistMode::SyncData));
+        for ((space, key), value) in changes {
+            match value {
+                Some(value) => batch.insert(self.keyspace(space), key, value),
+                None => batch.remove(self.keyspace(space), key),
+            }
+        }
+        batch.commit()
+    }
+
+    /// Syncs the journal: what was recovered may be in the memory of the system only.
+    pub(super) fn sync(&self) -> fjall::Result<()> {
+        self.database.persist(PersistMode::SyncAll)
+    }
+
+    /// Has everything that stands in the journal only written into tables, in the background.
+    pub(super) fn flush(&self) -> fjall::Result<()> {
+        for keyspace in [&self.log, &self.index, &self.state, &self.commits] {
+            keyspace.rotate_memtable()?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn state(&self, key: impl AsRef<[u8]>) -> fjall::Result<Option<Bytes>> {
+        Ok(self.state.get(key)?.map(Bytes::from))
+    }
+
+    /// The entries of the state whose keys begin with this.
+    pub(super) fn states(
+        &self,
+        prefix: &[u8],
+    ) -> impl Iterator<Item = fjall::Result<(Bytes, Bytes)>> {
+        self.state.prefix(prefix).map(pair)
+    }
+
+    /// The commits that left a key of their own.
+    pub(super) fn chain(&self) -> impl Iterator<Item = fjall::Result<Option<CommitNumber>>> {
+        let number = |guard: Guard| Ok(keys::number_of(&guard.value()?).map(CommitNumber));
+        self.commits.iter().map(number)
+    }
+
+    /// The batches of a partition from one offset up to another: their base offsets and sizes.
+    pub(super) fn index(
+        &self,
+        key: PartitionKey,
+        from: Offset,
+        to: Offset,
+    ) -> impl DoubleEndedIterator<Item = Result<(Offset, Aged), String>> {
+        self.index.range(key.batch(from)..key.batch(to)).map(|guard| {
+            let (key, value) = pair(guard).map_err(|error| error.to_string())?;
+            let entry = keys::base_of(&key).zip(decode_index(&value));
+            entry.ok_or_else(|| "an entry of the index does not decode".to_owned())
+        })
+    }
+
+    /// The batch that holds an offset.
+    fn holding(
+        &self,
+        key: PartitionKey,
+        bounds: Bounds,
+        offset: Offset,
+    ) -> Result<Option<(Offset, Aged)>, String> {
+        let end = Offset(offset.0.saturating_add(1)).min(bounds.next);
+        let found = self.index(key, bounds.first, end).next_back().transpose()?;
+        Ok(found.filter(|(base, aged)| offset.0 < base.0.saturating_add(aged.messages)))
+    }
+
+    /// The first batch that was taken in at a time or later: ingest times never go back.
+    pub(super) fn seek(
+        &self,
+        key: PartitionKey,
+        bounds: Bounds,
+        ingest_ms: u64,
+    ) -> Result<Offset, ReadError> {
+        let (mut low, mut high) = (bounds.first, bounds.next);
+        while low < high {
+            let middle = Offset(low.0 + (high.0 - low.0) / 2);
+            match self.holding(key, bounds, middle).map_err(ReadError::Failed)? {
+                Some((base, aged)) if aged.ingest_ms < ingest_ms => {
+                    low = Offset(base.0.saturating_add(aged.messages));
+                }
+                Some((base, _)) => high = base.max(low),
+                // A hole, which reading will name.
+                None => high = middle,
+            }
+        }
+        Ok(high)
+    }
+
+    pub(super) fn read(
+        &self,
+        (partition, key): (&Partition, PartitionKey),
+        bounds: Bounds,
+        from: Offset,
+        limit: ReadLimit,
+    ) -> Result<Chunk, ReadError> {
+        bounds.check(partition, from)?;
+        let mut chunk = ChunkBuilder::new(from, limit);
+        if from == bounds.next {
+            return Ok(chunk.finish());
+        }
+        let holding = self.holding(key, bounds, from).map_err(ReadError::Failed)?;
+        let mut expected = holding.map_or(from, |(base, _)| base);
+        let damaged = |chunk: ChunkBuilder, offset, resume, what: String| {
+            // What stands before the damage is given first; the next read begins with it.
+            let partition = partition.clone();
+            let error = ReadError::Damaged { partition, offset, resume: Some(resume), what };
+            Some(chunk.finish()).filter(|chunk| !chunk.batches.is_empty()).ok_or(error)
+        };
+        for entry in self.index(key, expected, bounds.next) {
+            let (base, aged) = entry.map_err(ReadError::Failed)?;
+            if base != expected {
+                return damaged(chunk, expected, base, "batches are missing".into());
+            }
+            if !chunk.takes(usize::try_from(aged.bytes).unwrap_or(usize::MAX)) {
+                return Ok(chunk.finish());
+            }
+            expected = Offset(base.0.saturating_add(aged.messages));
+            match self.batch(key, base) {
+                Ok(stored) if stored.end() == expected => drop(chunk.push(stored)),
+                Ok(_) => return damaged(chunk, base, expected, "it has another length".into()),
+                Err(what) => return damaged(chunk, base, expected, what),
+            }
+        }
+        if expected < bounds.next {
+            return damaged(chunk, expected, bounds.next, "batches are missing".into());
+        }
+        Ok(chunk.finish())
+    }
+
+    fn batch(&self, key: PartitionKey, base: Offset) -> Result<crate::Stored, String> {
+        let stored = self.log.get(key.batch(base)).map_err(|error| error.to_string())?;
+        let stored = stored.ok_or_else(|| "the batch is missing".to_owned())?;
+        value::decode(base, &Bytes::from(stored))
+    }
+
+    pub(super) fn progress(
+        &self,
+        key: PartitionKey,
+        route: &RouteName,
+    ) -> Result<Option<Offset>, ReadError> {
+        let stored = self.state(key.progress(route));
+        let stored = stored.map_err(|error| ReadError::Failed(error.to_string()))?;
+        Ok(stored.and_then(|stored| keys::number_of(&stored)).map(Offset))
+    }
+
+    pub(super) fn parked(
+        &self,
+        (partition, key): (&Partition, PartitionKey),
+        route: &RouteName,
+    ) -> Result<Vec<ParkedMessage>, ReadError> {
+        let prefix = key.parked_by(route);
+        let entries = self.states(&prefix).map(|entry| {
+            let (key, value) = entry.map_err(|error| ReadError::Failed(error.to_string()))?;
+            records::decode_parked(&key, value).map_err(|what| ReadError::Damaged {
+                partition: partition.clone(),
+                offset: keys::parked_id(&key).map_or(Offset(0), |id| id.offset),
+                resume: None,
+                what: format!("a parked message: {what}"),
+            })
+        });
+        entries.collect()
+    }
+}
+
+fn pair(guard: Guard) -> fjall::Result<(Bytes, Bytes)> {
+    let (key, value) = guard.into_inner()?;
+    Ok((Bytes::from(key), Bytes::from(value)))
+}
+
+/// The value of an entry of the index.
+pub(super) fn encode_index(aged: &Aged) -> Bytes {
+    // A batch is bounded by the protocol's limits, which fit.
+    let [messages, bytes] =
+        [aged.messages, aged.bytes].map(|number| u32::try_from(number).unwrap_or(u32::MAX));
+    let sizes = [messages.to_be_bytes(), bytes.to_be_bytes()].concat();
+    [&sizes[..], &aged.ingest_ms.to_be_bytes()].concat().into()
+}
+
+fn decode_index(value: &[u8]) -> Option<Aged> {
+    let (messages, rest) = value.split_first_chunk::<4>()?;
+    let (bytes, rest) = rest.split_first_chunk::<4>()?;
+    let number = |bytes: &[u8; 4]| u64::from(u32::from_be_bytes(*bytes));
+    let ingest_ms = keys::number_of(rest)?;
+    Some(Aged { messages: number(messages), bytes: number(bytes), ingest_ms })
+}

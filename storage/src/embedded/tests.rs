@@ -1,0 +1,204 @@
+//! The engine on a real disk: the suite, restarts, what it refuses to open, and the reserve.
+
+use std::{
+    fs,
+    num::NonZeroU32,
+    path::Path,
+    sync::atomic::{AtomicU32, Ordering},
+};
+
+use super::*;
+use crate::{
+    CommitNumber, conformance,
+    testing::{append, partition},
+};
+
+fn config(folder: &Path) -> EmbeddedConfig {
+    EmbeddedConfig { reserve_bytes: 0, ..EmbeddedConfig::new(folder) }
+}
+
+fn open(folder: &Path) -> EmbeddedStorage {
+    EmbeddedStorage::open(config(folder)).expect("the store opens")
+}
+
+/// A store with batches in it, closed again.
+async fn written(folder: &Path, batches: usize) {
+    let storage = open(folder);
+    storage.declare(partition(0).stream, NonZeroU32::MIN).await.expect("it is new");
+    for number in 0..batches {
+        storage.append(append(0, 1, &number.to_string(), 0)).await.expect("it is stored");
+    }
+    storage.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_keeps_what_every_engine_keeps() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let number = AtomicU32::new(0);
+    conformance::check(async || {
+        let number = number.fetch_add(1, Ordering::Relaxed);
+        open(&folder.path().join(number.to_string()))
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reads_from_disk_keep_the_same_as_reads_from_memory() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let number = AtomicU32::new(0);
+    conformance::check(async || {
+        let number = number.fetch_add(1, Ordering::Relaxed);
+        let folder = folder.path().join(number.to_string());
+        let config = EmbeddedConfig { tail_bytes: 0, ..config(&folder) };
+        EmbeddedStorage::open(config).expect("the store opens")
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_committed_is_there_after_a_restart() {
+    let folder = tempfile::tempdir().expect("a folder");
+    conformance::check_kept(async || open(folder.path()), EmbeddedStorage::close).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn below_the_reserve_only_what_takes_no_space_goes_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    written(folder.path(), 2).await;
+    let config = EmbeddedConfig { reserve_bytes: u64::MAX, ..config(folder.path()) };
+    let storage = EmbeddedStorage::open(config).expect("a full store opens");
+    let refused = storage.append(append(0, 1, "x", 0)).await;
+    let Err(error @ CommitError::Full { reserve: u64::MAX, .. }) = refused else {
+        panic!("it was to be refused: {refused:?}");
+    };
+    assert_eq!(error.code().map(waypost_protocol::ErrorCode::name), Some("STORAGE_FULL"));
+    let one = Retention { max_messages: Some(1), ..Retention::default() };
+    let report = storage.trim(partition(0), one, 0).await.expect("a trim goes on");
+    assert_eq!(report.first, Offset(1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_is_open_in_one_place() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let storage = open(folder.path());
+    let second = EmbeddedStorage::open(config(folder.path()));
+    assert!(matches!(second, Err(OpenError::Locked(_))), "{second:?}");
+    storage.close().await;
+    open(folder.path());
+}
+
+/// Cuts the journal in its middle: the library takes that for the end of what was written.
+fn cut_journal(folder: &Path) {
+    let path = folder.join("streams/0.jnl");
+    let journal = fs::read(&path).expect("the journal stands");
+    let used = journal.iter().rposition(|byte| *byte != 0).expect("something was written");
+    let file = fs::OpenOptions::new().write(true).open(&path).expect("it is writable");
+    file.set_len(used as u64 / 2).expect("it is cut");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_lost_its_newest_commits_names_them_and_opens_when_that_is_accepted() {
+    let folder = tempfile::tempdir().expect("a folder");
+    written(folder.path(), 20).await;
+    cut_journal(folder.path());
+    let refused = EmbeddedStorage::open(config(folder.path()));
+    let Err(OpenError::Lost { recovered, synced, .. }) = refused else {
+        panic!("it was to be refused: {refused:?}");
+    };
+    // One commit declared the stream.
+    assert_eq!(synced, CommitNumber(21));
+    assert!((CommitNumber(1)..CommitNumber(21)).contains(&recovered), "{recovered}");
+    let accepting = EmbeddedConfig { accept_loss: true, ..config(folder.path()) };
+    EmbeddedStorage::open(accepting).expect("the loss is accepted").close().await;
+    let storage = open(folder.path());
+    let next = storage.bounds(&partition(0)).expect("it exists").next;
+    assert_eq!(next.0 + 1, recovered.0, "it goes on where it was recovered");
+    storage.append(append(0, 1, "x", 0)).await.expect("it is stored");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_journal_of_garbage_is_refused_whatever_the_library_makes_of_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    written(folder.path(), 20).await;
+    let path = folder.path().join("streams/0.jnl");
+    let journal = fs::read(&path).expect("the journal stands");
+    let used = journal.iter().rposition(|byte| *byte != 0).expect("something was written");
+    for seed in 0..20 {
+        let mut garbage = journal.clone();
+        let mut state = u64::try_from(seed).expect("small") * 2 + 1;
+        for byte in garbage.iter_mut().take(used).skip(used / 2 + seed) {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            *byte = state.to_be_bytes()[0];
+        }
+        fs::write(&path, garbage).expect("it is writable");
+        EmbeddedStorage::open(config(folder.path())).expect_err("commits are lost");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_without_its_number_is_not_trusted() {
+    let folder = tempfile::tempdir().expect("a folder");
+    written(folder.path(), 3).await;
+    fs::remove_file(folder.path().join("synced")).expect("it stands");
+    let refused = EmbeddedStorage::open(config(folder.path()));
+    assert!(matches!(refused, Err(OpenError::NumberMissing { .. })), "{refused:?}");
+}
+
+/// Removes an entry that was committed, behind the engine's back.
+fn remove(folder: &Path, keyspace: &str, key: &[u8]) {
+    let database = fjall::Database::builder(folder.join("streams")).open().expect("it opens");
+    let keyspace = database.keyspace(keyspace, Default::default).expect("it stands");
+    keyspace.remove(key).expect("it is removed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_store_that_lost_commits_in_its_middle_names_them() {
+    let folder = tempfile::tempdir().expect("a folder");
+    written(folder.path(), 9).await;
+    for number in [4, 5] {
+        remove(folder.path(), "commits", &keys::chain_slot(CommitNumber(number)));
+    }
+    let refused = EmbeddedStorage::open(config(folder.path()));
+    let Err(OpenError::Gap { first, last, count, .. }) = refused else {
+        panic!("it was to be refused: {refused:?}");
+    };
+    assert_eq!((first, last, count), (CommitNumber(4), CommitNumber(5), 2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hole_is_named_to_readers_who_can_go_on_behind_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    written(folder.path(), 5).await;
+    let key = keys::PartitionKey { stream: 0, partition: 0 };
+    remove(folder.path(), "log", &key.batch(Offset(2)));
+    remove(folder.path(), "index", &key.batch(Offset(2)));
+    let storage = open(folder.path());
+    let read = async |from| storage.read(partition(0), Offset(from), ReadLimit::default()).await;
+    let before = read(0).await.expect("what stands before the hole is given");
+    assert_eq!((before.batches.len(), before.next), (2, Offset(2)));
+    let Err(ReadError::Damaged { offset, resume, .. }) = read(2).await else {
+        panic!("the hole was to be named");
+    };
+    assert_eq!((offset, resume), (Offset(2), Some(Offset(3))));
+    assert_eq!(read(3).await.expect("what stands behind it").batches.len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_partition_whose_end_contradicts_its_batches_is_not_opened() {
+    let folder = tempfile::tempdir().expect("a folder");
+    written(folder.path(), 5).await;
+    let key = keys::PartitionKey { stream: 0, partition: 0 };
+    remove(folder.path(), "index", &key.batch(Offset(4)));
+    let refused = EmbeddedStorage::open(config(folder.path()));
+    assert!(matches!(refused, Err(OpenError::Damaged { .. })), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_waits_hears_that_the_store_was_closed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    written(folder.path(), 1).await;
+    let storage = open(folder.path());
+    let mut head = storage.head(&partition(0)).expect("it exists");
+    storage.close().await;
+    assert_eq!(head.beyond(Offset(1)).await, None);
+}

@@ -1,0 +1,329 @@
+//! The writer: one thread that decides and writes, so that one sync carries whatever arrived during the last
+//! one.
+//!
+//! It takes a request, and every further one that waits already, applies them to the ledger in order, and
+//! writes their effects as one commit under the next number. Readers and askers hear of it after the sync.
+//! The first failure raises the fence: nothing is written after it, and no sync is tried again.
+
+use std::{
+    num::NonZeroU32,
+    path::PathBuf,
+    sync::{
+        Arc,
+        mpsc::{SyncSender, sync_channel},
+    },
+    thread,
+};
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+use waypost_core::{Aged, Partition, Retention, StreamName};
+use waypost_protocol::{Epoch, Offset, ProducerId};
+
+use super::{
+    keys::{self, CHAIN, PartitionKey},
+    records,
+    shared::Shared,
+    space,
+    store::{Changes, Space, Store, encode_index},
+    synced::SyncedFile,
+    value,
+};
+use crate::{
+    CommitError, CommitNumber, Committed, DeclareError, OpenedProducer, TrimReport, Unit,
+    ledger::{Effect, Ledger},
+    memory::{FORGET_PRODUCERS, TRIM_BATCHES},
+};
+
+/// What is asked of the writer.
+pub(super) enum Request {
+    Declare(StreamName, NonZeroU32, Reply<(), DeclareError>),
+    OpenProducer(ProducerId, Epoch, u64, Reply<OpenedProducer>),
+    ForgetProducers(u64, Reply<u64>),
+    Commit(Unit, Reply<Committed>),
+    Trim(Partition, Retention, u64, Reply<TrimReport>),
+}
+
+pub(super) type Reply<T, E = CommitError> = oneshot::Sender<Result<T, E>>;
+
+/// What an asker is told after the commit.
+type Answer = Box<dyn FnOnce(Result<CommitNumber, CommitError>) + Send>;
+
+pub(super) struct Writer {
+    pub(super) store: Store,
+    pub(super) ledger: Ledger,
+    pub(super) number: CommitNumber,
+    pub(super) shared: Arc<Shared>,
+    pub(super) synced: Arc<SyncedFile>,
+    pub(super) folder: PathBuf,
+    pub(super) reserve_bytes: u64,
+    pub(super) group_bytes: usize,
+}
+
+/// What one commit carries.
+#[derive(Default)]
+struct Group {
+    changes: Changes,
+    bytes: usize,
+    effects: Vec<Effect>,
+    answers: Vec<Answer>,
+}
+
+/// Raises the fence when the writer ends by a panic: nobody would answer any more.
+struct PanicFence(Arc<Shared>);
+
+impl Drop for PanicFence {
+    fn drop(&mut self) {
+        if thread::panicking() {
+            self.0.fence.raise("the writer panicked");
+        }
+    }
+}
+
+impl Writer {
+    /// Shows readers what was found.
+    pub(super) fn show_all(&self) {
+        for (partition, place) in &self.ledger.places {
+            self.shared.show(partition.clone(), place.bounds, |partition| self.key(partition));
+        }
+    }
+
+    /// Works until the last asker has gone.
+    pub(super) fn run(mut self, mut requests: mpsc::Receiver<Request>) {
+        let _fence = PanicFence(self.shared.clone());
+        let (sync, beside) = self.sync_beside();
+        while let Some(first) = requests.blocking_recv() {
+            let mut group = Group::default();
+            self.take(first, &mut group);
+            while group.bytes < self.group_bytes
+                && let Ok(next) = requests.try_recv()
+            {
+                self.take(next, &mut group);
+            }
+            self.write(group, &sync);
+        }
+        drop(sync);
+        // It ends with its channel; what it could still say stands in the fence.
+        drop(beside.map(thread::JoinHandle::join));
+    }
+
+    /// Syncs the file with the last number, beside the next commit.
+    fn sync_beside(&self) -> (SyncSender<()>, Option<thread::JoinHandle<()>>) {
+        // One waiting request is enough: a sync covers whatever was written before it.
+        let (sender, receiver) = sync_channel::<()>(1);
+        let (synced, fence) = (self.synced.clone(), self.shared.fence.clone());
+        let syncs = move || {
+            while receiver.recv().is_ok() {
+                if let Err(error) = synced.sync() {
+                    return fence.raise(&format!("the last number was not synced: {error}"));
+                }
+            }
+        };
+        let started = thread::Builder::new().name("storage-number".into()).spawn(syncs);
+        if let Err(error) = &started {
+            self.shared.fence.raise(&format!("a thread did not start: {error}"));
+        }
+        (sender, started.ok())
+    }
+
+    fn take(&mut self, request: Request, group: &mut Group) {
+        match request {
+            Request::Declare(stream, partitions, reply) => {
+                let declared = self.open_door(true).map_err(DeclareError::from);
+                let declared = declared.and_then(|()| self.ledger.declare(stream, partitions));
+                self.settle(declared.map(|effects| ((), effects)), reply, group, |(), _| ());
+            }
+            Request::OpenProducer(producer, epoch, now_ms, reply) => {
+                let opened = self.open_door(true);
+                let opened =
+                    opened.and_then(|()| self.ledger.open_producer(producer, epoch, now_ms));
+                self.settle(opened, reply, group, |opened, _| opened);
+            }
+            Request::ForgetProducers(idle_since_ms, reply) => {
+                let forgotten = self.open_door(false);
+                let forgotten = forgotten
+                    .map(|()| self.ledger.forget_producers(idle_since_ms, FORGET_PRODUCERS));
+                self.settle(forgotten, reply, group, |count, _| count);
+            }
+            Request::Commit(unit, reply) => {
+                let committed = self.open_door(unit.grows());
+                let committed = committed.and_then(|()| self.ledger.commit(unit));
+                let tell = |appends, number| Committed { number, appends };
+                self.settle(committed, reply, group, tell);
+            }
+            Request::Trim(partition, retention, now_ms, reply) => {
+                let trimmed = self.open_door(false);
+                let trimmed = trimmed.and_then(|()| self.trim(&partition, retention, now_ms));
+                self.settle(trimmed, reply, group, |report, _| report);
+            }
+        }
+    }
+
+    /// Whether anything is written at all, and anything that takes space.
+    fn open_door(&self, grows: bool) -> Result<(), CommitError> {
+        if let Some(reason) = self.shared.fence.reason() {
+            return Err(CommitError::Fenced { reason });
+        }
+        if grows {
+            let reserve = self.reserve_bytes;
+            // Where the free space is not told, the disk itself is the bound.
+            let free = space::free_bytes(&self.folder).unwrap_or(u64::MAX);
+            if free < reserve {
+                return Err(CommitError::Full { free, reserve });
+            }
+        }
+        Ok(())
+    }
+
+    fn trim(
+        &mut self,
+        partition: &Partition,
+        retention: Retention,
+        now_ms: u64,
+    ) -> Result<(TrimReport, Vec<Effect>), CommitError> {
+        let unknown = || CommitError::UnknownPartition(partition.clone());
+        let place = self.ledger.places.get(partition).ok_or_else(unknown)?;
+        let key = self.key(partition).ok_or_else(unknown)?;
+        // What is not on disk yet is not trimmed: it is in this group.
+        let oldest: Result<Vec<(Offset, Aged)>, String> = self
+            .store
+            .index(key, place.bounds.first, place.bounds.next)
+            .take(TRIM_BATCHES)
+            .collect();
+        let oldest = oldest.map_err(CommitError::Unreadable)?;
+        let (trimmed, effects) = self.ledger.trim(partition, retention, now_ms, &oldest);
+        let first = self.ledger.places.get(partition).map_or(Offset(0), |place| place.bounds.first);
+        let more = trimmed.total().batches == TRIM_BATCHES as u64;
+        Ok((TrimReport { trimmed, first, more }, effects))
+    }
+
+    /// Adds the effects to the group, and the answer to those that are given after its commit.
+    fn settle<T: Send + 'static, R: Send + 'static, E: From<CommitError> + Send + 'static>(
+        &self,
+        outcome: Result<(T, Vec<Effect>), E>,
+        reply: Reply<R, E>,
+        group: &mut Group,
+        tell: impl FnOnce(T, CommitNumber) -> R + Send + 'static,
+    ) {
+        let outcome = outcome.map(|(value, effects)| {
+            for effect in effects {
+                group.bytes = group.bytes.saturating_add(self.encode(&effect, &mut group.changes));
+                group.effects.push(effect);
+            }
+            value
+        });
+        group.answers.push(Box::new(move |committed| {
+            let told = outcome.and_then(|value| Ok(tell(value, committed?)));
+            // Whoever asked may have gone.
+            drop(reply.send(told));
+        }));
+    }
+
+    fn write(&mut self, group: Group, sync: &SyncSender<()>) {
+        let Group { changes, effects, answers, .. } = group;
+        let outcome = if changes.is_empty() { Ok(self.number) } else { self.commit(changes) };
+        if outcome.is_ok() {
+            // Full means that a sync is about to begin.
+            let _ = sync.try_send(());
+            self.shared.publish(effects, |partition| self.key(partition));
+        }
+        for answer in answers {
+            answer(outcome.clone());
+        }
+    }
+
+    fn commit(&mut self, mut changes: Changes) -> Result<CommitNumber, CommitError> {
+        // The fence may have been raised since the door was open.
+        if let Some(reason) = self.shared.fence.reason() {
+            return Err(CommitError::Fenced { reason });
+        }
+        let number = CommitNumber(self.number.0.saturating_add(1));
+        let value = Bytes::copy_from_slice(&number.0.to_be_bytes());
+        changes.insert((Space::State, keys::LAST_COMMIT.to_vec()), Some(value.clone()));
+        changes.insert((Space::Commits, keys::chain_slot(number).to_vec()), Some(value));
+        let written = self.store.commit(changes).map_err(|error| error.to_string());
+        let written = written.and_then(|()| {
+            self.synced.write(number).map_err(|error| format!("the last number: {error}"))
+        });
+        // Commits that only the journal holds must not outlive their keys in the chain.
+        let flush = number.0.is_multiple_of(u64::from(CHAIN / 4));
+        let written = written.and_then(|()| match flush {
+            true => self.store.flush().map_err(|error| error.to_string()),
+            false => Ok(()),
+        });
+        match written {
+            Ok(()) => {
+                self.number = number;
+                Ok(number)
+            }
+            Err(reason) => {
+                self.shared.fence.raise(&reason);
+                Err(CommitError::Unknown { reason })
+            }
+        }
+    }
+
+    fn key(&self, partition: &Partition) -> Option<PartitionKey> {
+        let stream = self.ledger.streams.get(&partition.stream)?.number;
+        Some(PartitionKey { stream, partition: partition.index.0 })
+    }
+
+    /// Adds what an effect writes, and gives its size.
+    fn encode(&self, effect: &Effect, changes: &mut Changes) -> usize {
+        let mut bytes = 0;
+        let mut put = |space, key: Vec<u8>, value: Option<Bytes>| {
+            bytes += key.len() + value.as_ref().map_or(0, Bytes::len);
+            changes.insert((space, key), value);
+        };
+        let key = match effect {
+            Effect::Stream(name, record) => {
+                let value = records::encode_stream(*record);
+                put(Space::State, keys::stream(name.as_str()), Some(value.into()));
+                return bytes;
+            }
+            Effect::Producer(producer, record) => {
+                let value = record.map(|record| records::encode_producer(record).into());
+                put(Space::State, keys::producer(*producer), value);
+                return bytes;
+            }
+            Effect::Batch(partition, _)
+            | Effect::Place(partition, _)
+            | Effect::Claims(partition, ..)
+            | Effect::Progress(_, partition, _)
+            | Effect::Park(_, partition, _)
+            | Effect::Unpark(_, partition, _)
+            | Effect::Trim(partition, _) => self.key(partition),
+        };
+        // The ledger gives effects of partitions of declared streams only.
+        let Some(key) = key else { return bytes };
+        match effect {
+            Effect::Stream(..) | Effect::Producer(..) => {}
+            Effect::Batch(_, stored) => {
+                let place = key.batch(stored.base).to_vec();
+                put(Space::Index, place.clone(), Some(encode_index(&stored.aged())));
+                put(Space::Log, place, Some(value::encode(stored)));
+            }
+            Effect::Place(_, place) => {
+                put(Space::State, key.place(), Some(records::encode_place(place).into()));
+            }
+            Effect::Claims(_, producer, state) => {
+                let value = state.as_ref().map(|state| records::encode_claims(state).into());
+                put(Space::State, key.claims(*producer), value);
+            }
+            Effect::Progress(route, _, offset) => {
+                let value = Bytes::copy_from_slice(&offset.0.to_be_bytes());
+                put(Space::State, key.progress(route), Some(value));
+            }
+            Effect::Park(route, _, parked) => {
+                let value = records::encode_parked(parked).into();
+                put(Space::State, key.parked(route, parked.id), Some(value));
+            }
+            Effect::Unpark(route, _, id) => put(Space::State, key.parked(route, *id), None),
+            Effect::Trim(_, base) => {
+                put(Space::Index, key.batch(*base).to_vec(), None);
+                put(Space::Log, key.batch(*base).to_vec(), None);
+            }
+        }
+        bytes
+    }
+}

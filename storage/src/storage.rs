@@ -1,0 +1,191 @@
+//! The trait over storage engines.
+
+use std::num::NonZeroU32;
+
+use futures_core::future::BoxFuture;
+use waypost_core::{Partition, Retention, RouteName, StreamName, Trimmed};
+use waypost_protocol::{Epoch, Offset, ProducerId};
+
+use crate::{
+    Append, Appended, Bounds, Chunk, CommitError, Committed, DeclareError, Fence, Head,
+    ParkedMessage, ReadError, ReadLimit, Seek, Unit,
+};
+
+/// How much an engine writes at once or not at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AtomicScope {
+    /// A whole unit, whatever partitions it touches.
+    Store,
+    /// What a unit does to one stream. Parts of a unit may be found without the others after a failure; the
+    /// route runs again, and the engine skips outputs that it has by their [`MessageId`](crate::MessageId).
+    Stream,
+    /// Each batch by itself, as before.
+    None,
+}
+
+/// What an engine promises; printed when the router starts and shown to operators.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Promises {
+    /// The engine's name.
+    pub engine: &'static str,
+    /// What it writes at once.
+    pub scope: AtomicScope,
+    /// Whether what is committed outlives the process.
+    pub survives_kill: bool,
+    /// Whether what is committed outlives the loss of power.
+    pub survives_power_loss: bool,
+}
+
+/// What opening a producer found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OpenedProducer {
+    /// It was not known, or this is a new life: its sequences begin with zero in every partition. A producer
+    /// that meant to go on has been forgotten, and cannot tell what was stored.
+    New,
+    /// This life was known: it goes on.
+    Resumed,
+}
+
+/// What a trim took away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct TrimReport {
+    /// What went, by the bound that asked for it.
+    pub trimmed: Trimmed,
+    /// The first offset that is still there.
+    pub first: Offset,
+    /// Whether more is to go: a trim takes a bounded number of batches, and is then called again.
+    pub more: bool,
+}
+
+/// Streams in some engine, on this machine or elsewhere.
+///
+/// A stream is declared before it is used, a producer opened before it publishes. What was committed is seen
+/// by every later read, and by the readers that wait on a [`Head`]. Times are arguments, in milliseconds
+/// since the Unix epoch. Futures may be dropped; a unit that was handed in may be committed all the same.
+pub trait Storage: Send + Sync + 'static {
+    /// What the engine promises.
+    fn promises(&self) -> Promises;
+
+    /// The engine's fence.
+    fn fence(&self) -> &Fence;
+
+    /// Makes a stream, or finds it as it is.
+    ///
+    /// # Errors
+    ///
+    /// It stands with another number of partitions, or cannot be stored.
+    fn declare(
+        &self,
+        stream: StreamName,
+        partitions: NonZeroU32,
+    ) -> BoxFuture<'_, Result<(), DeclareError>>;
+
+    /// Makes a life of a producer known and fences its older ones.
+    ///
+    /// # Errors
+    ///
+    /// A newer life was opened before, too many are open, or it cannot be stored.
+    fn open_producer(
+        &self,
+        producer: ProducerId,
+        epoch: Epoch,
+        now_ms: u64,
+    ) -> BoxFuture<'_, Result<OpenedProducer, CommitError>>;
+
+    /// Forgets producers that published nothing and were not opened since a time, and says how many. They
+    /// are told [`UnknownProducer`](CommitError::UnknownProducer) from then on.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be stored.
+    fn forget_producers(&self, idle_since_ms: u64) -> BoxFuture<'_, Result<u64, CommitError>>;
+
+    /// Commits a unit. The answer comes when it is as safe as the engine [promises](Self::promises).
+    ///
+    /// # Errors
+    ///
+    /// Nothing of the unit was stored, except with [`CommitError::Unknown`], which leaves that open.
+    fn commit(&self, unit: Unit) -> BoxFuture<'_, Result<Committed, CommitError>>;
+
+    /// Commits one batch by itself.
+    ///
+    /// # Errors
+    ///
+    /// As [`commit`](Self::commit).
+    fn append(&self, append: Append) -> BoxFuture<'_, Result<Appended, CommitError>> {
+        Box::pin(async move {
+            let committed = self.commit(Unit::append(append)).await?;
+            let first = committed.appends.first().copied();
+            first
+                .ok_or_else(|| CommitError::Unknown { reason: "the engine lost its answer".into() })
+        })
+    }
+
+    /// Takes the oldest batches that a retention no longer keeps.
+    ///
+    /// # Errors
+    ///
+    /// There is no such partition, or it cannot be stored.
+    fn trim(
+        &self,
+        partition: Partition,
+        retention: Retention,
+        now_ms: u64,
+    ) -> BoxFuture<'_, Result<TrimReport, CommitError>>;
+
+    /// What a partition holds.
+    ///
+    /// # Errors
+    ///
+    /// There is no such partition.
+    fn bounds(&self, partition: &Partition) -> Result<Bounds, ReadError>;
+
+    /// Follows the end of a partition.
+    ///
+    /// # Errors
+    ///
+    /// There is no such partition.
+    fn head(&self, partition: &Partition) -> Result<Head, ReadError>;
+
+    /// The offset to begin at.
+    ///
+    /// # Errors
+    ///
+    /// There is no such partition, or the engine failed.
+    fn seek(&self, partition: Partition, seek: Seek) -> BoxFuture<'_, Result<Offset, ReadError>>;
+
+    /// Reads batches from the one that holds `from`. At the end of the partition it gives none at once;
+    /// [`Cursor`](crate::Cursor) waits for more.
+    ///
+    /// # Errors
+    ///
+    /// What was asked for was trimmed, is not there yet or is damaged, or the engine failed.
+    fn read(
+        &self,
+        partition: Partition,
+        from: Offset,
+        limit: ReadLimit,
+    ) -> BoxFuture<'_, Result<Chunk, ReadError>>;
+
+    /// The offset that a route reads next in a partition; `None` before its first step.
+    ///
+    /// # Errors
+    ///
+    /// The engine failed.
+    fn progress(
+        &self,
+        route: RouteName,
+        source: Partition,
+    ) -> BoxFuture<'_, Result<Option<Offset>, ReadError>>;
+
+    /// What a route parked in a partition, by its identity.
+    ///
+    /// # Errors
+    ///
+    /// There is no such partition, something is damaged, or the engine failed.
+    fn parked(
+        &self,
+        route: RouteName,
+        source: Partition,
+    ) -> BoxFuture<'_, Result<Vec<ParkedMessage>, ReadError>>;
+}
