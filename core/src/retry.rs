@@ -119,9 +119,13 @@ impl<T> Parking<T> {
         self.park_first(Place { stage, key }, item, bytes, due_ms);
     }
 
-    /// Puts a message behind those with its key.
+    /// Puts a message behind those with its key. Where none is parked any more, it is due at once.
     pub fn follow(&mut self, stage: usize, key: &[u8], item: T, bytes: usize) {
         let place = Place { stage, key: Key::Of(key.to_vec()) };
+        if !self.queues.contains_key(&place) {
+            let number = self.number();
+            self.due.insert((0, number), place.clone());
+        }
         self.queues.entry(place).or_default().push_back(Parked { item, bytes });
         self.messages += 1;
         self.bytes += bytes;
@@ -232,6 +236,19 @@ mod tests {
             parking.settled(place, 90);
         }
         assert!(parking.is_empty() && !parking.holds(0, Some(b"a")));
+    }
+
+    #[test]
+    fn who_follows_a_message_that_was_given_up_on_is_due_at_once() {
+        let mut parking = Parking::default();
+        parking.follow(0, b"a", 1, 10);
+        parking.follow(0, b"a", 2, 10);
+        for expected in [1, 2] {
+            let (place, item) = parking.take_due(0).expect("it is due");
+            assert_eq!(item, expected);
+            parking.settled(place, 0);
+        }
+        assert!(parking.is_empty());
     }
 
     #[test]

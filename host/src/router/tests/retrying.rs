@@ -60,6 +60,20 @@ async fn after_the_last_attempt_it_is_a_dead_letter_and_those_behind_it_go_on() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn those_behind_a_message_that_has_but_one_attempt_go_on() {
+    fn never(batch: &Batch) -> Result<StageOutput, StageFailure> {
+        retry_if(batch, |payload| payload == "3")
+    }
+    let mut once = route("r", 1, Some("out"));
+    once.retry.attempts = 1;
+    let router = router(vec![(once, stage("1", never))]);
+    let mut out = subscribe(&router, "out");
+    assert_eq!(publish(&router, &batch("in.a", [3, 8, 13])).await, COMMITTED);
+    assert_eq!(payloads_of(&mut out, 2).await, ["8", "13"]);
+    assert_eq!(metric(&router), 0);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_plugin_that_is_not_deterministic_gets_a_message_again_on_which_it_failed() {
     static CALLS: AtomicU32 = AtomicU32::new(0);
     fn fails_at_first(batch: &Batch) -> Result<StageOutput, StageFailure> {
