@@ -61,7 +61,8 @@ impl DeadLetters {
         Self { route, topic, builder: BatchBuilder::with_limits(limits), full: Vec::new() }
     }
 
-    /// Adds a message as it was when it failed.
+    /// Adds a message as it was when it failed. Where it was a dead letter before and cannot hold what is
+    /// said of both failures, what was said of the one before goes.
     ///
     /// # Errors
     ///
@@ -71,19 +72,42 @@ impl DeadLetters {
         message: MessageView<'_>,
         failure: &Failure,
     ) -> Result<(), DeadLetterError> {
-        let headers = self.headers(message, failure)?;
-        if self.append(message, &headers).is_ok() {
-            return Ok(());
+        let mut headers = self.headers(failure, message)?;
+        let whole = headers.extend(message.headers());
+        let error = match self.append_or_begin(message, whole) {
+            Err(
+                error @ (BatchError::TooManyHeaders { .. } | BatchError::MessageTooLarge { .. }),
+            ) => error,
+            other => return Ok(other?),
+        };
+        let mut headers = self.headers(failure, message)?;
+        let is_older = |name: &str| name.starts_with(header::PREFIX);
+        if !message.headers().iter().any(|(name, _)| is_older(name)) {
+            return Err(error.into());
         }
-        // The batch may be full: a letter that does not fit an empty one either is the error.
-        self.full.extend(self.builder.finish());
-        Ok(self.append(message, &headers)?)
+        for (name, value) in message.headers().iter().filter(|(name, _)| !is_older(name)) {
+            headers.push(name, value)?;
+        }
+        Ok(self.append_or_begin(message, &headers)?)
     }
 
     /// The batches so far; the collector is empty afterwards.
     pub fn finish(&mut self) -> Vec<Batch> {
         self.full.extend(self.builder.finish());
         std::mem::take(&mut self.full)
+    }
+
+    fn append_or_begin(
+        &mut self,
+        message: MessageView<'_>,
+        headers: &HeadersBuilder,
+    ) -> Result<(), BatchError> {
+        if self.append(message, headers).is_ok() {
+            return Ok(());
+        }
+        // The batch may be full: a letter that does not fit an empty one either is the error.
+        self.full.extend(self.builder.finish());
+        self.append(message, headers)
     }
 
     fn append(
@@ -95,13 +119,13 @@ impl DeadLetters {
         self.builder.push(&self.topic, key, headers.as_bytes(), payload, message.created_ms())
     }
 
+    /// What stands before the message's own, so that whoever looks for the first of a name finds what the
+    /// router says and not what a publisher made up.
     fn headers(
         &self,
-        message: MessageView<'_>,
         failure: &Failure,
+        message: MessageView<'_>,
     ) -> Result<HeadersBuilder, HeaderError> {
-        // Before the message's own, so that whoever looks for the first of a name finds what the router says
-        // and not what a publisher made up.
         let mut headers = HeadersBuilder::new();
         let error = cut(&failure.error, header::MAX_ERROR_BYTES);
         headers
@@ -119,7 +143,6 @@ impl DeadLetters {
         if let Some(digest) = &failure.plugin_digest {
             headers.push(header::PLUGIN, digest.as_bytes())?;
         }
-        headers.extend(message.headers());
         Ok(headers)
     }
 }
@@ -205,5 +228,25 @@ mod tests {
         }
         let count: usize = letters.finish().iter().map(Batch::len).sum();
         assert_eq!(count, 10, "more than one batch holds them, and none is lost");
+    }
+    #[test]
+    fn a_letter_that_fails_over_and_over_is_kept_and_says_why_it_failed_last() {
+        let mut headers = HeadersBuilder::new();
+        for _ in 0..Limits::default().max_headers {
+            headers.push("h", b"").expect("a header");
+        }
+        let mut builder = BatchBuilder::new();
+        builder.push("a", None, headers.as_bytes(), b"raw", 0).expect("it is just within");
+        let mut batch = builder.finish().expect("one message");
+        for time in 0..20 {
+            let mut letters = letters();
+            let failure = Failure { last_failure_ms: time, ..failure(&"é".repeat(9000)) };
+            letters.push(batch.get(0).expect("one message"), &failure).expect("it fits");
+            batch = letters.finish().swap_remove(0);
+            let letter = batch.get(0).expect("one letter");
+            assert!(letter.headers().as_bytes().ends_with(headers.as_bytes()));
+            let last = letter.headers().get(header::LAST_FAILURE);
+            assert_eq!(last, Some(time.to_string().as_bytes()));
+        }
     }
 }

@@ -4,6 +4,7 @@
 
 mod backlog;
 mod breaker;
+mod chain;
 mod credit;
 mod dead_letter;
 mod isolation;
@@ -20,6 +21,7 @@ mod verdict;
 
 pub use backlog::{Backlog, Dropped, Offered, QueueLimits};
 pub use breaker::{Admission, Breaker, BreakerPolicy, BreakerState};
+pub use chain::{Lineage, Link, MAX_HOPS, chained_lane_of, circles};
 pub use credit::{Credit, CreditExceeded};
 pub use dead_letter::{DeadLetterError, DeadLetters, Failure};
 pub use isolation::{AfterFailure, DEFAULT_FAILED_CALLS, Isolation};

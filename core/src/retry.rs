@@ -102,6 +102,14 @@ impl<T> Parking<T> {
             || self.bytes >= policy.parked_bytes as usize
     }
 
+    /// Whether not even what is on its way may be parked any more: at twice the bounds. It gets there when
+    /// batches come that a lane may not leave waiting.
+    #[must_use]
+    pub fn is_over(&self, policy: &RetryPolicy) -> bool {
+        self.messages / 2 >= policy.parked_messages as usize
+            || self.bytes / 2 >= policy.parked_bytes as usize
+    }
+
     /// Whether a message with this key must wait at this stage.
     #[must_use]
     pub fn holds(&self, stage: usize, key: Option<&[u8]>) -> bool {
@@ -278,7 +286,10 @@ mod tests {
         parking.settled(place, 0);
         parking.park(0, None, (), 90, 0);
         assert!(parking.is_full(&policy));
-        assert_eq!(parking.drain().len(), 2);
+        assert!(!parking.is_over(&policy));
+        parking.park(0, None, (), 110, 0);
+        assert!(parking.is_over(&policy));
+        assert_eq!(parking.drain().len(), 3);
         assert!(parking.is_empty() && !parking.is_full(&policy));
     }
 }

@@ -4,6 +4,8 @@
 //! came, the headers behind these: the first of a name is the router's. A value is text in UTF-8;
 //! times are milliseconds since the Unix epoch, in decimal.
 
+/// How all these names begin.
+pub const PREFIX: &str = "wp-dlq-";
 /// The name of the error code, such as `PLUGIN_TRAP`.
 pub const REASON: &str = "wp-dlq-reason";
 /// What went wrong, in words; a plugin's backtrace stands here.

@@ -103,6 +103,7 @@ error_codes! {
     PluginContract = 606 "PLUGIN_CONTRACT" stays "A plugin's answer contradicts the contract." "Mend the plugin, or its SDK."
     PluginRetry = 607 "PLUGIN_RETRY" stays "A plugin asked for another try until none was left." "Mend what it waits for, or allow more attempts."
     BadDestination = 608 "BAD_DESTINATION" stays "A message came out of its route without a valid destination." "Set the route's destination, or mend the router plugin."
+    HopLimit = 609 "HOP_LIMIT" stays "A message came out of its 16th route for a further one." "Look for the circle of routes, and break it in the plugin that chooses the topic."
 }
 
 impl ErrorCode {
