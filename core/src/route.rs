@@ -4,7 +4,7 @@ use std::{collections::HashSet, fmt, num::NonZeroU16, sync::Arc};
 
 use waypost_protocol::{Pattern, Topic};
 
-use crate::{BreakerPolicy, RetryPolicy};
+use crate::{BreakerPolicy, Link, RetryPolicy, circles};
 
 /// Why text is no name of a route, stage or plugin.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -148,16 +148,9 @@ pub enum RouteSetError {
         /// Its destination.
         topic: Topic,
     },
-    /// The destination is the source of a route.
-    #[error("route {route} leads to {topic}, which route {other} takes; routes do not chain yet")]
-    Chained {
-        /// The route.
-        route: RouteName,
-        /// Its destination.
-        topic: Topic,
-        /// The route that takes it; perhaps the same one.
-        other: RouteName,
-    },
+    /// Routes feed each other in a circle, which no message could leave.
+    #[error("routes lead in a circle: {}; let one of them lead elsewhere", told(.0))]
+    Circle(Vec<Link>),
     /// No stage could give the messages a topic.
     #[error("route {0} has neither a destination nor a stage that could give one; set destination")]
     NoDestination(RouteName),
@@ -173,9 +166,16 @@ pub fn check_routes(routes: &[RouteDefinition]) -> Vec<RouteSetError> {
             errors.push(RouteSetError::DuplicateRoute(route.name.clone()));
         }
         check_stages(route, &mut errors);
-        check_destination(route, routes, &mut errors);
+        check_destination(route, &mut errors);
     }
+    errors.extend(circles(routes).into_iter().map(RouteSetError::Circle));
     errors
+}
+
+fn told(circle: &[Link]) -> String {
+    let steps = circle.iter().map(|Link { route, topic }| format!("{route} leads to {topic}"));
+    let first = circle.first().map_or("", |link| link.route.as_str());
+    format!("{}, which {first} takes", steps.collect::<Vec<_>>().join(", "))
 }
 
 fn check_stages(route: &RouteDefinition, errors: &mut Vec<RouteSetError>) {
@@ -188,23 +188,17 @@ fn check_stages(route: &RouteDefinition, errors: &mut Vec<RouteSetError>) {
     }
 }
 
-fn check_destination(
-    route: &RouteDefinition,
-    routes: &[RouteDefinition],
-    errors: &mut Vec<RouteSetError>,
-) {
-    let topic = match &route.destination {
-        Destination::Topic(topic) => topic.clone(),
-        Destination::FromPlugin if route.stages.is_empty() => {
-            return errors.push(RouteSetError::NoDestination(route.name.clone()));
-        }
-        Destination::FromPlugin => return,
-    };
+fn check_destination(route: &RouteDefinition, errors: &mut Vec<RouteSetError>) {
     let name = route.name.clone();
-    if topic.is_system() {
-        errors.push(RouteSetError::SystemDestination { route: name, topic });
-    } else if let Some(other) = routes.iter().find(|other| other.source.matches(topic.as_str())) {
-        errors.push(RouteSetError::Chained { route: name, topic, other: other.name.clone() });
+    match &route.destination {
+        Destination::FromPlugin if route.stages.is_empty() => {
+            errors.push(RouteSetError::NoDestination(name));
+        }
+        Destination::Topic(topic) if topic.is_system() => {
+            let topic = topic.clone();
+            errors.push(RouteSetError::SystemDestination { route: name, topic });
+        }
+        Destination::FromPlugin | Destination::Topic(_) => {}
     }
 }
 
@@ -249,7 +243,14 @@ mod tests {
 
     #[test]
     fn routes_that_stand_together_have_no_errors() {
-        check(&[route("a", "in.>", Some("out"), &[]), route("b", "in.*", None, &["s"])], &[]);
+        check(
+            &[
+                route("a", "in.>", Some("out"), &[]),
+                route("b", "in.*", None, &["s"]),
+                route("c", "out", Some("end"), &[]),
+            ],
+            &[],
+        );
     }
 
     #[test]
@@ -257,22 +258,29 @@ mod tests {
         check(
             &[
                 route("a", "in", Some("$dead.a"), &["s", "s"]),
-                route("a", "other", Some("in"), &[]),
+                route("a", "other", Some("other"), &[]),
                 route("c", "third", None, &[]),
             ],
             &[
                 "two stages named s",
                 "belongs to the router",
                 "two routes",
-                "do not chain",
                 "neither",
+                "circle: a leads to other, which a takes",
             ],
         );
     }
 
     #[test]
-    fn a_route_that_feeds_itself_is_refused() {
-        check(&[route("a", "in.>", Some("in.again"), &[])], &["route a takes"]);
+    fn routes_that_feed_each_other_in_a_circle_are_refused_with_the_whole_of_it() {
+        check(
+            &[route("a", "in.>", Some("in.again"), &[])],
+            &["circle: a leads to in.again, which a takes; let"],
+        );
+        check(
+            &[route("a", "a", Some("b"), &[]), route("b", "*", Some("a"), &[])],
+            &["circle: a leads to b, b leads to a, which a takes; let"],
+        );
     }
 
     #[test]

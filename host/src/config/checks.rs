@@ -167,8 +167,8 @@ fn hint(error: &RouteSetError) -> Option<&'static str> {
         RouteSetError::DuplicateStage { .. } => {
             "give each stage its own name; without one it has its plugin's"
         }
-        RouteSetError::Chained { .. } => {
-            "choose a topic that no route takes; put the stages of both into one route"
+        RouteSetError::Circle(_) => {
+            "let one of them lead to a topic that no route before it takes, or choose its topics in a stage"
         }
         RouteSetError::NoDestination(_) => "set to, or add a stage that gives messages a topic",
     })
@@ -195,9 +195,11 @@ impl Finder<'_> {
             RouteSetError::DuplicateStage { route, stage } => {
                 of(route).flat_map(|(draft, route)| repeated(draft, route, stage)).nth(before)
             }
-            RouteSetError::Chained { route, topic, .. } => {
-                let destination = Destination::Topic(topic.clone());
-                let mut at_fault = of(route).filter(|(_, route)| route.destination == destination);
+            RouteSetError::Circle(links) => {
+                let first = links.first()?;
+                let destination = Destination::Topic(first.topic.clone());
+                let mut at_fault =
+                    of(&first.route).filter(|(_, route)| route.destination == destination);
                 at_fault.nth(before).map(|(draft, _)| format!("{}.to", draft.path))
             }
             RouteSetError::NoDestination(route) => {

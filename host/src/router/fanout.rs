@@ -7,10 +7,11 @@ use std::{
 };
 
 use futures_util::future::join_all;
-use waypost_core::{Dropped, EntryId, OnFull, RouteTable, TopicRuleId, TopicRules};
+use waypost_core::{Dropped, EntryId, Lineage, OnFull, RouteTable, TopicRuleId, TopicRules};
 use waypost_protocol::{Batch, Envelope, ErrorCode, Inbox, MessageView, Pattern, request};
 
 use super::{
+    chain::Step,
     lane::RouteInlet,
     metrics::RouterMetrics,
     queue::{Admission, Delivery, QueueSender, WhenFull},
@@ -47,6 +48,36 @@ pub(super) struct Unmatched {
 pub(super) struct Share {
     pub(super) target: Target,
     pub(super) indices: Option<Vec<u32>>,
+}
+
+/// How what came out of a route goes on into others.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Onward<'a> {
+    /// How it comes there; `None` when it may not go on.
+    pub(super) lineage: Option<Lineage>,
+    /// The lane that it comes from.
+    pub(super) lane: u16,
+    pub(super) step: &'a Step,
+}
+
+/// What became of a batch that came out of a route.
+#[derive(Debug)]
+pub(super) struct Delivered {
+    /// Messages that nobody gets.
+    pub(super) unseen: usize,
+    /// Messages that a route would have taken had they been allowed to go on, in order.
+    pub(super) barred: Vec<u32>,
+}
+
+impl Delivered {
+    fn bar(&mut self, share: &Share, batch: &Batch) {
+        match &share.indices {
+            Some(indices) => self.barred.extend(indices),
+            None => self.barred.extend((0_u32..).take(batch.len())),
+        }
+        self.barred.sort_unstable();
+        self.barred.dedup();
+    }
 }
 
 impl Share {
@@ -127,20 +158,34 @@ impl Fanout {
         (shares, unmatched)
     }
 
-    /// Puts what came out of a route into the queues of its subscriptions, awaiting room. Gives the
-    /// number of messages that nobody was subscribed to.
-    pub(super) async fn deliver(&self, batch: &Batch, envelope: &Arc<Envelope>) -> usize {
+    /// Hands what came out of a route to the routes that take it, and puts it into the queues of its
+    /// subscriptions, awaiting room there.
+    pub(super) async fn deliver(
+        &self,
+        batch: &Batch,
+        envelope: &Arc<Envelope>,
+        onward: Onward<'_>,
+    ) -> Delivered {
         let (shares, unmatched) = self.shares(batch);
-        let admissions = shares.iter().filter_map(|share| match &share.target {
-            Target::Subscription(queue) => {
-                let delivery = Delivery { batch: share.of(batch)?, envelope: envelope.clone() };
-                Some(self.admit(queue, delivery))
+        let mut delivered = Delivered { unseen: unmatched.messages, barred: Vec::new() };
+        let mut admissions = Vec::new();
+        for share in &shares {
+            match (&share.target, onward.lineage) {
+                (Target::Subscription(queue), _) => {
+                    let Some(batch) = share.of(batch) else { continue };
+                    let delivery = Delivery { batch, envelope: envelope.clone() };
+                    admissions.push(self.admit(queue, delivery));
+                }
+                (Target::Route(inlet), Some(lineage)) => {
+                    let Some(batch) = share.of(batch) else { continue };
+                    inlet.hand_over(onward.lane, &batch, lineage, onward.step);
+                }
+                (Target::Route(_), None) => delivered.bar(share, batch),
             }
-            Target::Route(_) => None,
-        });
+        }
         // All at once: several that take nothing are waited for no longer than one.
         join_all(admissions).await;
-        unmatched.messages
+        delivered
     }
 
     /// Puts a delivery into a queue, awaiting room where no rule for a topic says otherwise.
@@ -195,14 +240,6 @@ impl Fanout {
             let counter = self.metrics.topic_dropped.with_label_values(&labels);
             counter.inc_by(dropped.messages as u64);
         }
-    }
-
-    /// Whether a route takes this topic.
-    pub(super) fn is_source(&self, topic: &str) -> bool {
-        let mut found = false;
-        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
-        table.for_each_match(topic, |_, target| found |= matches!(target, Target::Route(_)));
-        found
     }
 
     /// Ends every subscription; what is queued is still delivered.

@@ -2,9 +2,11 @@
 //!
 //! A lane's inlet is bounded in batches and in bytes; whoever publishes awaits room there. The bytes
 //! of a batch stay taken until what came of it is in the queues behind the route, so what a route
-//! holds in all is bounded, and pressure from behind reaches the publisher.
+//! holds in all is bounded, and pressure from behind reaches the publisher. What comes out of other
+//! routes waits in the lane's [`ChainInbox`].
 
 use std::{
+    num::NonZeroU16,
     sync::{Arc, PoisonError, RwLock},
     time::Duration,
 };
@@ -13,11 +15,18 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
     time::Instant,
 };
-use waypost_core::{BatchPolicy, RouteDefinition, StageDefinition, lane_of};
+use waypost_core::{
+    BatchPolicy, Lineage, RouteDefinition, StageDefinition, chained_lane_of, lane_of,
+};
 use waypost_protocol::{Batch, BatchBuilder, ConnectionId, ErrorCode};
 
 use super::{
-    fanout::Fanout, gate::Gate, pipeline::Pipeline, publish::Published, stage_set::StageSet,
+    chain::{ChainInbox, ChainedJob, Step},
+    fanout::Fanout,
+    gate::Gate,
+    pipeline::Pipeline,
+    publish::Published,
+    stage_set::StageSet,
 };
 
 /// How much a lane's inlet holds.
@@ -36,7 +45,12 @@ pub(super) struct RouteInlet {
     limits: LaneLimits,
     // Emptied when the router drains: the lanes end once they have done what is queued.
     lanes: RwLock<Vec<LaneInlet>>,
+    /// One for each lane.
+    inboxes: Vec<ChainInbox>,
 }
+
+/// Held by each lane that may still get something from a publisher, or give up on something.
+pub(super) type Publishing = mpsc::Sender<()>;
 
 #[derive(Debug, Clone)]
 struct LaneInlet {
@@ -61,25 +75,41 @@ impl RouteInlet {
         stages: &Arc<StageSet>,
         fanout: &Arc<Fanout>,
         limits: LaneLimits,
+        publishing: &Publishing,
         tasks: &mut tokio::task::JoinSet<()>,
     ) -> Self {
-        let mut lanes = Vec::new();
+        let (mut lanes, mut inboxes) = (Vec::new(), Vec::new());
         let (name, policy) = (&definition.name, definition.breaker);
         let gate = |stage: &StageDefinition| {
             Gate::new(name.clone(), stage.name.clone(), policy, fanout.metrics.clone())
         };
         let gates: Arc<[Gate]> = definition.stages.iter().map(gate).collect();
-        for _ in 0..definition.lanes.get() {
+        for number in 0..definition.lanes.get() {
             let (jobs, inlet) = mpsc::channel(limits.batches.max(1));
             // A semaphore's permits are bounded; a batch is bounded by a u32.
             let room = Arc::new(Semaphore::new(limits.bytes.clamp(1, Semaphore::MAX_PERMITS)));
-            let pipeline =
-                Pipeline::new(&definition, stages.clone(), gates.clone(), fanout.clone());
-            let policy = definition.batch;
-            tasks.spawn(async move { Lane { inlet, held: None, policy, pipeline }.run().await });
+            let inbox = ChainInbox::default();
+            let lane = Lane {
+                inlet,
+                held: None,
+                inbox: inbox.clone(),
+                policy: definition.batch,
+                pipeline: Pipeline::new(
+                    &definition,
+                    number,
+                    inbox.clone(),
+                    stages.clone(),
+                    gates.clone(),
+                    fanout.clone(),
+                ),
+                publishing: Some(publishing.clone()),
+                is_publishers_turn: false,
+            };
+            tasks.spawn(lane.run());
             lanes.push(LaneInlet { jobs, room });
+            inboxes.push(inbox);
         }
-        Self { definition, limits, lanes: RwLock::new(lanes) }
+        Self { definition, limits, lanes: RwLock::new(lanes), inboxes }
     }
 
     /// Hands a batch to its lanes, awaiting room in each. Gives one receiver for each lane.
@@ -91,7 +121,7 @@ impl RouteInlet {
     ) -> Result<Vec<oneshot::Receiver<()>>, Published> {
         let lanes = self.lanes.read().unwrap_or_else(PoisonError::into_inner).clone();
         let mut done = Vec::with_capacity(1);
-        for (lane, batch) in self.split(publisher, &batch) {
+        for (lane, batch) in self.split(&batch, |key, lanes| lane_of(publisher, key, lanes)) {
             let stopping = || Published::rejected(ErrorCode::ShuttingDown);
             let lane = lanes.get(usize::from(lane)).ok_or_else(stopping)?;
             let bytes = batch.byte_len().min(self.limits.bytes).max(1);
@@ -106,19 +136,37 @@ impl RouteInlet {
         Ok(done)
     }
 
-    /// Takes no more; the lanes end when they have done what is queued.
+    /// Hands what came out of a lane of another route, or of this one, to the lanes, without a wait.
+    pub(super) fn hand_over(&self, from: u16, batch: &Batch, lineage: Lineage, step: &Step) {
+        for (lane, batch) in self.split(batch, |key, lanes| chained_lane_of(from, key, lanes)) {
+            if let Some(inbox) = self.inboxes.get(usize::from(lane)) {
+                inbox.put(ChainedJob { batch, lineage, ticket: step.ticket() });
+            }
+        }
+    }
+
+    /// Takes no more from publishers; the lanes do what is queued and give up on what is parked.
     pub(super) fn close(&self) {
         self.lanes.write().unwrap_or_else(PoisonError::into_inner).clear();
     }
 
-    fn split(&self, publisher: ConnectionId, batch: &Batch) -> Vec<(u16, Batch)> {
+    /// Takes nothing more from routes either; the lanes end. To be called when no lane has work of publishers.
+    pub(super) fn close_chain(&self) {
+        self.inboxes.iter().for_each(ChainInbox::close);
+    }
+
+    fn split(
+        &self,
+        batch: &Batch,
+        lane_of: impl Fn(Option<&[u8]>, NonZeroU16) -> u16,
+    ) -> Vec<(u16, Batch)> {
         let lanes = self.definition.lanes;
         if lanes.get() == 1 {
             return vec![(0, batch.clone())];
         }
         let mut indices = vec![Vec::new(); usize::from(lanes.get())];
         for (index, message) in (0_u32..).zip(batch.iter()) {
-            let lane = lane_of(publisher, message.key(), lanes);
+            let lane = lane_of(message.key(), lanes);
             if let Some(indices) = indices.get_mut(usize::from(lane)) {
                 indices.push(index);
             }
@@ -132,46 +180,66 @@ struct Lane {
     inlet: mpsc::Receiver<Job>,
     /// A job that did not fit the batch before it.
     held: Option<Job>,
+    inbox: ChainInbox,
     policy: BatchPolicy,
     pipeline: Pipeline,
+    /// Let go of when nothing more comes from publishers.
+    publishing: Option<Publishing>,
+    /// A batch from another route was done last.
+    is_publishers_turn: bool,
 }
 
 /// What a lane does next.
 enum Next {
     /// These jobs, as one batch.
     Jobs(Vec<Job>),
+    /// A batch that came out of a route.
+    Chained(ChainedJob),
     /// Messages that were parked.
     Due,
-    /// Nothing: the inlet is closed and empty.
-    Closed,
+    /// It gives up on what is parked: publishers send nothing more.
+    GiveUp,
+    /// Nothing more.
+    End,
 }
 
 impl Lane {
     async fn run(mut self) {
         loop {
-            let jobs = match self.next().await {
-                Next::Jobs(jobs) => jobs,
-                Next::Due => {
-                    self.pipeline.run_due().await;
-                    continue;
+            match self.next().await {
+                Next::Jobs(jobs) => self.do_jobs(jobs).await,
+                Next::Chained(job) => {
+                    self.pipeline.run_chained(job).await;
+                    self.is_publishers_turn = true;
                 }
-                Next::Closed => return self.pipeline.give_up().await,
-            };
-            let Some(first) = jobs.first() else {
-                continue;
-            };
-            let ingest_ms = first.ingest_ms;
-            if let Some(batch) = joined(&jobs) {
-                self.pipeline.run(batch, ingest_ms).await;
-            }
-            for job in jobs {
-                // A publisher that went away is not interested; its message was routed all the same.
-                let _ = job.done.send(());
+                Next::Due => self.pipeline.run_due().await,
+                Next::GiveUp => {
+                    self.pipeline.give_up().await;
+                    self.publishing = None;
+                }
+                Next::End => return,
             }
         }
     }
 
-    /// Awaits what is to be done. Parked messages go before new ones.
+    async fn do_jobs(&mut self, jobs: Vec<Job>) {
+        let Some(first) = jobs.first() else {
+            return;
+        };
+        let lineage = Lineage::published(first.ingest_ms);
+        let is_whole = match joined(&jobs) {
+            Some(batch) => self.pipeline.run(batch, lineage).await,
+            None => true,
+        };
+        // Where a route behind this one lost some of it, the publisher is not told that all is well.
+        for job in jobs.into_iter().filter(|_| is_whole) {
+            // A publisher that went away is not interested; its message was routed all the same.
+            let _ = job.done.send(());
+        }
+    }
+
+    /// Awaits what is to be done. Parked messages go before new ones, and what comes out of routes before what
+    /// comes from publishers, but in turns when there is always both.
     async fn next(&mut self) -> Next {
         let due = self.pipeline.next_due();
         match due {
@@ -182,23 +250,28 @@ impl Lane {
             }
             _ => {}
         }
+        let is_publishers_turn = std::mem::take(&mut self.is_publishers_turn);
+        if !is_publishers_turn && let Some(job) = self.inbox.take_deeper_than(0) {
+            return Next::Chained(job);
+        }
+        if let Some(first) = self.held.take().or_else(|| self.inlet.try_recv().ok()) {
+            return Next::Jobs(self.joined_by(first).await);
+        }
         let due = async {
             match due {
                 Some(due) => tokio::time::sleep_until(due).await,
                 None => std::future::pending().await,
             }
         };
-        let first = match self.held.take() {
-            Some(held) => held,
-            None => tokio::select! {
-                () = due => return Next::Due,
-                job = self.inlet.recv() => match job {
-                    Some(job) => job,
-                    None => return Next::Closed,
-                },
-            },
+        let first = tokio::select! {
+            () = due => return Next::Due,
+            chained = self.inbox.deeper_than(0) => return chained.map_or(Next::End, Next::Chained),
+            job = self.inlet.recv(), if self.publishing.is_some() => job,
         };
-        Next::Jobs(self.joined_by(first).await)
+        match first {
+            Some(first) => Next::Jobs(self.joined_by(first).await),
+            None => Next::GiveUp,
+        }
     }
 
     /// The jobs of the next batch after its first, by the policy's bounds.
@@ -211,10 +284,17 @@ impl Lane {
             let next = match self.inlet.try_recv() {
                 Ok(job) => job,
                 Err(_) if self.policy.linger_ms == 0 => break,
-                Err(_) => match tokio::time::timeout_at(deadline, self.inlet.recv()).await {
-                    Ok(Some(job)) => job,
-                    Ok(None) | Err(_) => break,
-                },
+                Err(_) => {
+                    let next = tokio::select! {
+                        next = tokio::time::timeout_at(deadline, self.inlet.recv()) => next,
+                        // Another lane waits for it.
+                        () = self.inbox.filled() => break,
+                    };
+                    match next {
+                        Ok(Some(job)) => job,
+                        Ok(None) | Err(_) => break,
+                    }
+                }
             };
             messages += next.batch.len();
             bytes += next.batch.byte_len();
@@ -227,6 +307,12 @@ impl Lane {
             jobs.push(next);
         }
         jobs
+    }
+}
+
+impl Drop for Lane {
+    fn drop(&mut self) {
+        self.inbox.abandon();
     }
 }
 

@@ -1,8 +1,10 @@
 //! The router of memory topics: who gets a batch, the lanes of the routes, subscriptions.
 //!
 //! It knows nothing of the network, and of plugins only what [`stage`] says. Waits point one way:
-//! a publisher awaits room in the lanes, a lane awaits room in the queues of subscriptions.
+//! a publisher awaits room in the lanes, a lane awaits room in the queues of subscriptions and the end of
+//! what it handed on to other routes.
 
+mod chain;
 mod fanout;
 mod gate;
 mod instances;
@@ -36,7 +38,10 @@ pub use publish::{Origin, Pending, Published};
 pub use queue::{Delivery, Received};
 use queue::{QueueReceiver, QueueSender};
 pub use stage_set::StageSet;
-use tokio::{sync::RwLock, task::JoinSet};
+use tokio::{
+    sync::{RwLock, mpsc},
+    task::JoinSet,
+};
 pub use waypost_core::QueueLimits;
 use waypost_core::{EntryId, RouteDefinition, TopicRule, TopicRules};
 use waypost_protocol::{Batch, Envelope, ErrorCode, Pattern, SubscriptionId};
@@ -65,6 +70,8 @@ struct Inner {
     routes: Vec<Arc<RouteInlet>>,
     queues: Mutex<HashMap<EntryId, QueueSender>>,
     lanes: Mutex<JoinSet<()>>,
+    /// Ends when no lane has anything left that comes from a publisher, or that it gives up on.
+    published: tokio::sync::Mutex<mpsc::Receiver<()>>,
     draining: AtomicBool,
     /// Held for reading by whoever admits a batch: what was admitted in part is admitted whole before the
     /// lanes close, so that a rejection is true.
@@ -92,11 +99,19 @@ impl Router {
         let fanout =
             Arc::new(Fanout::new(TopicRules::new(settings.topics), settings.block_max, metrics));
         let mut lanes = JoinSet::new();
+        let (publishing, published) = mpsc::channel(1);
         let mut inlets = Vec::new();
         for definition in routes {
             fanout.metrics.announce(&definition);
             let source = definition.source.clone();
-            let inlet = RouteInlet::start(definition, &stages, &fanout, settings.lane, &mut lanes);
+            let inlet = RouteInlet::start(
+                definition,
+                &stages,
+                &fanout,
+                settings.lane,
+                &publishing,
+                &mut lanes,
+            );
             let inlet = Arc::new(inlet);
             fanout.insert(&source, Target::Route(inlet.clone()));
             inlets.push(inlet);
@@ -107,6 +122,7 @@ impl Router {
             routes: inlets,
             queues: Mutex::default(),
             lanes: Mutex::new(lanes),
+            published: tokio::sync::Mutex::new(published),
             draining: AtomicBool::new(false),
             admitting: RwLock::default(),
         }))
@@ -177,11 +193,16 @@ impl Router {
     pub async fn drain(&self) {
         self.0.draining.store(true, Ordering::Release);
         drop(self.0.admitting.write().await);
+        let lanes = || self.0.lanes.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut running = std::mem::take(&mut *lanes());
         for route in &self.0.routes {
             route.close();
         }
-        let lanes = || self.0.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut running = std::mem::take(&mut *lanes());
+        // A lane ends only when none is left that could hand something on to it.
+        while self.0.published.lock().await.recv().await.is_some() {}
+        for route in &self.0.routes {
+            route.close_chain();
+        }
         while running.join_next().await.is_some() {}
         let queues: Vec<QueueSender> = self.queues().values().cloned().collect();
         self.0.fanout.end_subscriptions(&queues);

@@ -2,30 +2,40 @@
 
 use std::sync::Arc;
 
-use waypost_core::{DeadLetters, Destination, Failed, Failure, RouteDefinition};
+use waypost_core::{DeadLetters, Destination, Failed, Failure, Lineage, MAX_HOPS, RouteDefinition};
 use waypost_protocol::{Batch, Envelope, ErrorCode, Limits};
 
-use super::{fanout::Fanout, stage::Stage};
+use super::{
+    chain::Step,
+    fanout::{Fanout, Onward},
+    stage::Stage,
+};
 use crate::time::now_ms;
 
 /// Where a lane's batches leave.
 #[derive(Clone)]
 pub(super) struct Outlet {
     definition: RouteDefinition,
+    /// Which lane of the route.
+    lane: u16,
     fanout: Arc<Fanout>,
 }
 
 /// What a batch of the lane leaves behind beside its outputs.
 pub(super) struct Job {
-    pub(super) ingest_ms: u64,
+    pub(super) lineage: Lineage,
+    /// Some of what it led to in other routes was lost there.
+    pub(super) is_lost: bool,
     /// In the order in which they were given up on.
     letters: Vec<Letters>,
 }
 
-/// Dead letters that met the same versions.
+/// Dead letters that met the same versions and go on in the same way.
 struct Letters {
     /// How many stages they met.
     met: usize,
+    /// How they come into other routes, if they may.
+    onward: Option<Lineage>,
     envelope: Arc<Envelope>,
     letters: DeadLetters,
 }
@@ -54,27 +64,40 @@ impl History {
 }
 
 impl Job {
-    /// A batch that came at this time.
-    pub(super) fn new(ingest_ms: u64) -> Self {
-        Self { ingest_ms, letters: Vec::new() }
+    /// A batch that came so.
+    pub(super) fn new(lineage: Lineage) -> Self {
+        Self { lineage, is_lost: false, letters: Vec::new() }
     }
 }
 
 impl Outlet {
-    pub(super) fn new(definition: RouteDefinition, fanout: Arc<Fanout>) -> Self {
-        Self { definition, fanout }
+    pub(super) fn new(definition: RouteDefinition, lane: u16, fanout: Arc<Fanout>) -> Self {
+        Self { definition, lane, fanout }
     }
 
-    /// Gives a batch that has all stages behind it its destination.
-    pub(super) async fn leave(&self, batch: Batch, stages: &[Stage], job: &mut Job) {
-        let envelope = self.envelope(stages, job.ingest_ms);
+    /// Gives a batch that has all stages behind it its destination. What other routes take of it is done when
+    /// the step is settled.
+    pub(super) async fn leave(&self, batch: Batch, stages: &[Stage], job: &mut Job) -> Step {
+        let step = Step::default();
+        let envelope = self.envelope(stages, job.lineage);
         let Some(batch) = self.settle(job, batch, stages) else {
-            return;
+            return step;
         };
         let route = self.definition.name.as_str();
         let outputs = self.fanout.metrics.route_outputs.with_label_values(&[route]);
         outputs.inc_by(batch.len() as u64);
-        self.fanout.deliver(&batch, &envelope).await;
+        let onward = Onward { lineage: job.lineage.onward(), lane: self.lane, step: &step };
+        let delivered = self.fanout.deliver(&batch, &envelope, onward).await;
+        for index in delivered.barred {
+            let topic = batch.get(index as usize).map_or("", |message| message.topic());
+            let error = format!(
+                "the message went through {MAX_HOPS} routes and left the last one on {topic}, which a route \
+                 takes; routes that feed each other in a circle need a stage that gives it another topic"
+            );
+            let failed = Failed { index, code: ErrorCode::HopLimit, error };
+            self.bury(job, &batch, End::Behind(stages), &failed, History::begin());
+        }
+        step
     }
 
     /// Gives every message its destination; those that have none become dead letters.
@@ -82,19 +105,17 @@ impl Outlet {
         if let Destination::Topic(topic) = &self.definition.destination {
             return batch.with_topic(topic);
         }
-        let is_good = |topic: &str| !topic.starts_with('$') && !self.fanout.is_source(topic);
-        if batch.single_topic().is_some_and(is_good) {
+        if batch.single_topic().is_some_and(|topic| !topic.starts_with('$')) {
             return Some(batch);
         }
         let (mut good, mut failed) = (Vec::new(), Vec::new());
         for (index, message) in (0_u32..).zip(batch.iter()) {
-            if is_good(message.topic()) {
+            if !message.topic().starts_with('$') {
                 good.push(index);
                 continue;
             }
             let error = format!(
-                "the message left its route on {}, which a route takes; a stage must give it a topic \
-                 that no route takes",
+                "the message left its route on {}, which belongs to the router; a stage must give it a topic",
                 message.topic()
             );
             failed.push(Failed { index, code: ErrorCode::BadDestination, error });
@@ -133,12 +154,13 @@ impl Outlet {
         let Some(message) = batch.get(failed.index as usize) else {
             return;
         };
+        let onward = job.lineage.letter(failed.code);
         let letters = match job.letters.last_mut() {
-            Some(letters) if letters.met == met.len() => letters,
+            Some(letters) if letters.met == met.len() && letters.onward == onward => letters,
             _ => {
-                let envelope = self.envelope(met, job.ingest_ms);
+                let envelope = self.envelope(met, job.lineage);
                 let letters = DeadLetters::new(self.definition.name.clone(), Limits::default());
-                job.letters.push(Letters { met: met.len(), envelope, letters });
+                job.letters.push(Letters { met: met.len(), onward, envelope, letters });
                 let Some(letters) = job.letters.last_mut() else {
                     return;
                 };
@@ -151,21 +173,24 @@ impl Outlet {
     }
 
     /// Hands on the dead letters so far. To be called before the job's messages meet other versions.
-    pub(super) async fn deliver_letters(&self, job: &mut Job) {
+    pub(super) async fn deliver_letters(&self, job: &mut Job) -> Step {
+        let step = Step::default();
         let route = self.definition.name.as_str();
-        for Letters { envelope, mut letters, .. } in std::mem::take(&mut job.letters) {
+        for Letters { onward, envelope, mut letters, .. } in std::mem::take(&mut job.letters) {
             for batch in letters.finish() {
-                let unseen = self.fanout.deliver(&batch, &envelope).await;
+                let onward = Onward { lineage: onward, lane: self.lane, step: &step };
+                let delivered = self.fanout.deliver(&batch, &envelope, onward).await;
                 let counter = self.fanout.metrics.dead_letters_unseen.with_label_values(&[route]);
-                counter.inc_by(unseen as u64);
+                counter.inc_by(delivered.unseen as u64);
             }
         }
+        step
     }
 
-    fn envelope(&self, stages: &[Stage], ingest_ms: u64) -> Arc<Envelope> {
+    fn envelope(&self, stages: &[Stage], lineage: Lineage) -> Arc<Envelope> {
         Arc::new(Envelope {
-            ingest_ms,
-            hops: 1,
+            ingest_ms: lineage.ingest_ms,
+            hops: lineage.hops_behind(),
             route: Some(self.definition.name.as_str().to_owned()),
             stages: stages.iter().map(|stage| stage.version.run().clone()).collect(),
             ..Envelope::default()

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use tokio::time::{Duration, Instant};
-use waypost_core::{Parking, Place, RetryPolicy, RouteName};
+use waypost_core::{Lineage, Parking, Place, RetryPolicy, RouteName};
 use waypost_protocol::Batch;
 
 use super::metrics::RouterMetrics;
@@ -12,7 +12,7 @@ use super::metrics::RouterMetrics;
 #[derive(Debug)]
 pub(super) struct Parked {
     pub(super) batch: Batch,
-    pub(super) ingest_ms: u64,
+    pub(super) lineage: Lineage,
     /// How often it was tried; not at all if it only waits behind another.
     pub(super) attempts: u32,
     /// When it was tried first.
@@ -40,17 +40,35 @@ pub(super) struct Waiting {
     metrics: Arc<RouterMetrics>,
     /// What the gauge was told.
     told: usize,
+    /// The router stops.
+    is_closed: bool,
 }
 
 impl Waiting {
     pub(super) fn new(route: RouteName, policy: RetryPolicy, metrics: Arc<RouterMetrics>) -> Self {
         let (parking, origin) = (Parking::default(), Instant::now());
-        Self { route, policy, parking, origin, metrics, told: 0 }
+        Self { route, policy, parking, origin, metrics, told: 0, is_closed: false }
     }
 
     /// Whether the lane may take nothing new.
     pub(super) fn is_full(&self) -> bool {
         self.parking.is_full(&self.policy)
+    }
+
+    /// Why nothing may be parked at all, if so.
+    pub(super) fn refusal(&self) -> Option<&'static str> {
+        if self.is_closed {
+            Some("the router is stopping")
+        } else if self.parking.is_over(&self.policy) {
+            Some("no more messages may wait")
+        } else {
+            None
+        }
+    }
+
+    /// From now on nothing is parked.
+    pub(super) fn close(&mut self) {
+        self.is_closed = true;
     }
 
     pub(super) fn next_due(&self) -> Option<Instant> {
@@ -96,7 +114,13 @@ impl Waiting {
     }
 
     /// Lets messages of a batch wait behind those with their keys.
-    pub(super) fn follow(&mut self, stage: usize, batch: &Batch, indices: &[u32], ingest_ms: u64) {
+    pub(super) fn follow(
+        &mut self,
+        stage: usize,
+        batch: &Batch,
+        indices: &[u32],
+        lineage: Lineage,
+    ) {
         for &index in indices {
             let key = batch.get(index as usize).and_then(|message| message.key());
             let (Some(key), Some(alone)) = (key, batch.gather(&[index])) else {
@@ -105,7 +129,7 @@ impl Waiting {
             let bytes = alone.byte_len();
             let error = String::new();
             let parked =
-                Parked { batch: alone, ingest_ms, attempts: 0, first_failure_ms: None, error };
+                Parked { batch: alone, lineage, attempts: 0, first_failure_ms: None, error };
             self.parking.follow(stage, key, parked, bytes);
         }
         self.tell();

@@ -1,5 +1,6 @@
 //! The router with plugins that are plain functions.
 
+mod chains;
 mod failing;
 mod requests;
 mod retrying;
@@ -121,16 +122,16 @@ fn router(routes: Vec<(RouteDefinition, Stage)>) -> Router {
 }
 
 fn router_with(routes: Vec<(RouteDefinition, Stage)>, topics: Vec<TopicRule>) -> Router {
+    let lane = LaneLimits { batches: 4, bytes: 1 << 20 };
+    router_of(routes, RouterSettings { lane, block_max: BLOCK_MAX, topics })
+}
+
+fn router_of(routes: Vec<(RouteDefinition, Stage)>, settings: RouterSettings) -> Router {
     let stages = Arc::new(StageSet::default());
     let named = routes
         .iter()
         .map(|(route, stage)| (route.name.as_str().to_owned(), Arc::from(vec![stage.clone()])));
     stages.replace(named.collect());
-    let settings = RouterSettings {
-        lane: LaneLimits { batches: 4, bytes: 1 << 20 },
-        block_max: BLOCK_MAX,
-        topics,
-    };
     let metrics = RouterMetrics::register(&prometheus::Registry::new()).expect("a new registry");
     let routes = routes.into_iter().map(|(route, _)| route).collect();
     Router::start(routes, stages, settings, Arc::new(metrics))

@@ -1,13 +1,15 @@
 //! What a lane does with a batch: each stage in order, then its destination.
 
+mod chained;
 mod retry;
 
 use std::{ops::Range, sync::Arc};
 
-use waypost_core::{BatchPolicy, Failed, Folded, Isolation, RouteDefinition};
+use waypost_core::{BatchPolicy, Failed, Folded, Isolation, Lineage, RouteDefinition};
 use waypost_protocol::Batch;
 
 use super::{
+    chain::ChainInbox,
     fanout::Fanout,
     gate::Gate,
     instances::{CallFailure, Instances},
@@ -29,6 +31,8 @@ pub(super) struct Pipeline {
     instances: Instances,
     outlet: Outlet,
     waiting: Waiting,
+    /// What comes to the lane out of routes.
+    inbox: ChainInbox,
 }
 
 /// A batch on its way, with what is left of it in the stage that it has come to.
@@ -62,28 +66,33 @@ impl Work {
 impl Pipeline {
     pub(super) fn new(
         definition: &RouteDefinition,
+        lane: u16,
+        inbox: ChainInbox,
         stages: Arc<StageSet>,
         gates: Arc<[Gate]>,
         fanout: Arc<Fanout>,
     ) -> Self {
         let metrics = fanout.metrics.clone();
         let instances = Instances::new(definition.name.clone(), metrics.clone());
-        let outlet = Outlet::new(definition.clone(), fanout);
+        let outlet = Outlet::new(definition.clone(), lane, fanout);
         let waiting = Waiting::new(definition.name.clone(), definition.retry, metrics.clone());
-        Self { definition: definition.clone(), stages, gates, metrics, instances, outlet, waiting }
+        let definition = definition.clone();
+        Self { definition, stages, gates, metrics, instances, outlet, waiting, inbox }
     }
 
     /// Runs a batch through the route and hands on what comes of it, awaiting room behind. What comes of
-    /// its first messages goes all the way before the next ones are called.
-    pub(super) async fn run(&mut self, input: Batch, ingest_ms: u64) {
+    /// its first messages goes all the way, through further routes too, before the next ones are called. Says
+    /// whether no other route lost any of it.
+    pub(super) async fn run(&mut self, input: Batch, lineage: Lineage) -> bool {
         let route = self.definition.name.as_str();
         self.metrics.route_messages.with_label_values(&[route]).inc_by(input.len() as u64);
         self.metrics.batch_messages.observe(input.len() as f64);
         let stages = self.stages.of(route);
-        let mut job = Job::new(ingest_ms);
+        let mut job = Job::new(lineage);
         let mut work = Vec::new();
         self.enter(&mut work, 0, vec![input], &stages);
         self.work_off(work, &mut job).await;
+        !job.is_lost
     }
 
     async fn work_off(&mut self, mut work: Vec<Work>, job: &mut Job) {
@@ -91,10 +100,11 @@ impl Pipeline {
             if item.position < item.stages.len() {
                 self.step(item, &mut work, job).await;
             } else {
-                self.outlet.leave(item.batch, &item.stages, job).await;
+                let step = self.outlet.leave(item.batch, &item.stages, job).await;
+                self.await_step(&step, job).await;
             }
         }
-        self.outlet.deliver_letters(job).await;
+        self.hand_letters(job).await;
     }
 
     /// Puts batches before a stage, the first of them to be taken next, in parts that keep the policy's
@@ -158,7 +168,7 @@ impl Pipeline {
                     self.count(position, &stage, called, &folded);
                     self.end_or_park(&mut item, &stage, called, &folded, job);
                 }
-                self.waiting.follow(position, &part, &following, job.ingest_ms);
+                self.follow(&item, &part, &following, job);
                 let stages = item.stages.clone();
                 if let Some(isolation) = item.take_isolation().succeeded() {
                     work.push(Work { isolation, ..item });
@@ -229,7 +239,7 @@ impl Pipeline {
             let Err(until) = gate.admit(&stage.version) else {
                 return;
             };
-            self.outlet.deliver_letters(job).await;
+            self.hand_letters(job).await;
             tokio::select! {
                 () = tokio::time::sleep_until(until) => {}
                 _ = changes.changed() => {}

@@ -18,6 +18,7 @@ use crate::time::now_ms;
 
 /// Parked messages that are tried before the lane looks for new ones.
 const MAX_DUE: usize = 64;
+const BEHIND_ANOTHER: &str = "it waited behind another with its key";
 
 impl Pipeline {
     /// When the next parked message is due.
@@ -37,7 +38,7 @@ impl Pipeline {
                 return;
             };
             let stages = self.stages.of(self.definition.name.as_str());
-            let mut job = Job::new(parked.ingest_ms);
+            let mut job = Job::new(parked.lineage);
             let mut work = Vec::new();
             self.enter(&mut work, place.stage(), vec![parked.batch], &stages);
             let Parked { attempts, first_failure_ms, .. } = parked;
@@ -48,23 +49,20 @@ impl Pipeline {
         }
     }
 
-    /// The lane ends: what is parked becomes dead letters.
+    /// The lane is about to end: what is parked becomes dead letters, and nothing is parked any more.
     pub(in crate::router) async fn give_up(&mut self) {
+        self.waiting.close();
         for (position, parked) in self.waiting.drain() {
             let stages = self.stages.of(self.definition.name.as_str());
-            let mut job = Job::new(parked.ingest_ms);
-            let why = if parked.error.is_empty() {
-                "it waited behind another with its key"
-            } else {
-                &parked.error
-            };
+            let mut job = Job::new(parked.lineage);
+            let why = if parked.error.is_empty() { BEHIND_ANOTHER } else { &parked.error };
             let error = format!("the router stopped before the message was tried again: {why}");
             let failed = Failed { index: 0, code: ErrorCode::PluginRetry, error };
             let first_failure_ms = parked.first_failure_ms.unwrap_or_else(now_ms);
             let history = History { attempts: parked.attempts.max(1), first_failure_ms };
             let met = stages.get(..=position).unwrap_or(&stages);
             self.outlet.bury(&mut job, &parked.batch, End::In(met), &failed, history);
-            self.outlet.deliver_letters(&mut job).await;
+            self.hand_letters(&mut job).await;
         }
     }
 
@@ -96,8 +94,20 @@ impl Pipeline {
             let failed = Failed { index: retried.index, code: ErrorCode::PluginRetry, error };
             self.retry(item, stage, called, failed, retried.after_ms, job);
         }
-        self.waiting.follow(item.position, called, &folded.following, job.ingest_ms);
+        self.follow(item, called, &folded.following, job);
         self.settle(item);
+    }
+
+    /// Lets messages wait behind those with their keys; where nothing may wait any more, it gives up on them.
+    pub(super) fn follow(&mut self, item: &Work, batch: &Batch, indices: &[u32], job: &mut Job) {
+        let Some(why) = self.waiting.refusal() else {
+            return self.waiting.follow(item.position, batch, indices, job.lineage);
+        };
+        for &index in indices {
+            let error = format!("{BEHIND_ANOTHER}; {why}");
+            let failed = Failed { index, code: ErrorCode::PluginRetry, error };
+            self.outlet.bury(job, batch, End::In(item.met()), &failed, History::begin());
+        }
     }
 
     /// What was parked before has gone on, or ended.
@@ -123,8 +133,11 @@ impl Pipeline {
         let Some(alone) = batch.gather(&[failed.index]) else {
             return;
         };
-        if attempts >= self.waiting.policy.attempts {
-            let _ = write!(failed.error, "; attempt {attempts} was the last");
+        let is_last = attempts >= self.waiting.policy.attempts;
+        if let Some(why) =
+            is_last.then_some("no attempt is left").or_else(|| self.waiting.refusal())
+        {
+            let _ = write!(failed.error, "; it was attempt {attempts}, and {why}");
             let history = History { attempts, first_failure_ms };
             self.outlet.bury(job, batch, End::In(item.met()), &failed, history);
             self.settle(item);
@@ -135,7 +148,7 @@ impl Pipeline {
         let place = item.trial.take().map(|trial| trial.place);
         let parked = Parked {
             batch: alone,
-            ingest_ms: job.ingest_ms,
+            lineage: job.lineage,
             attempts,
             first_failure_ms: Some(first_failure_ms),
             error: failed.error,
