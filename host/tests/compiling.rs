@@ -7,6 +7,7 @@ use prometheus::Registry;
 use waypost::wasm::{
     ChildCompiler, CompileLimits, Compiler, PluginError, Sandbox, SandboxLimits, SandboxMetrics,
 };
+use waypost_artefacts::{import_of_env, long_function};
 
 const LIMITS: CompileLimits = CompileLimits { seconds: 60, memory_bytes: 1 << 30 };
 
@@ -24,37 +25,6 @@ fn refusal(limits: CompileLimits, artefact: &[u8]) -> PluginError {
     refusal_of(env!("CARGO_BIN_EXE_waypost"), limits, artefact)
 }
 
-/// A number as WebAssembly writes it.
-fn leb(mut number: usize) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    while number >= 0x80 {
-        bytes.push((number & 0x7f) as u8 | 0x80);
-        number >>= 7;
-    }
-    bytes.push(number as u8);
-    bytes
-}
-
-fn section(id: u8, content: Vec<u8>) -> Vec<u8> {
-    [vec![id], leb(content.len()), content].concat()
-}
-
-/// A component of one module of one function that adds so many loaded numbers up.
-fn long_function(additions: usize) -> Vec<u8> {
-    // i32.load (i32.const 0), i32.add
-    let add = [0x41, 0, 0x28, 2, 0, 0x6a].repeat(additions);
-    let body = [vec![0, 0x20, 0], add, vec![0x0b]].concat();
-    let code = [vec![1], leb(body.len()), body].concat();
-    let module = [
-        b"\0asm\x01\0\0\0".to_vec(),
-        section(1, vec![1, 0x60, 1, 0x7f, 1, 0x7f]),
-        section(3, vec![1, 0]),
-        section(5, vec![1, 0, 1]),
-        section(10, code),
-    ];
-    [b"\0asm\x0d\0\x01\0".to_vec(), section(1, module.concat())].concat()
-}
-
 #[test]
 fn what_a_child_compiled_is_found_in_the_folder() {
     // It compiles and is loaded; what is wrong with it is seen after that.
@@ -68,12 +38,7 @@ fn what_a_child_says_of_an_artefact_is_what_the_router_would_say() {
     let mut cut = long_function(100);
     cut.truncate(cut.len() - 5);
     assert!(matches!(refusal(LIMITS, &cut), PluginError::Invalid(_)));
-    let stranger = [
-        b"\0asm\x01\0\0\0".to_vec(),
-        section(1, vec![1, 0x60, 0, 0]),
-        section(2, b"\x01\x03env\x04open\0\0".to_vec()),
-    ];
-    let refusal = refusal(LIMITS, &stranger.concat());
+    let refusal = refusal(LIMITS, &import_of_env());
     assert!(matches!(refusal, PluginError::NotComponent(_)), "{refusal}");
 }
 

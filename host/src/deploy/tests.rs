@@ -5,6 +5,7 @@ mod policy;
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
 use prometheus::Registry;
+use waypost_artefacts::Guest;
 use waypost_core::{
     BatchPolicy, BreakerPolicy, Destination, PluginName, RetryPolicy, RollbackPolicy,
     RouteDefinition, RouteName, StageDefinition, StageName,
@@ -14,7 +15,7 @@ use waypost_protocol::Pattern;
 use super::*;
 use crate::{
     router::{RouterMetrics, StageSet},
-    wasm::{Compiler, Digest, PluginPolicy, Sandbox, SandboxMetrics, test_guest::Guest},
+    wasm::{Compiler, Digest, PluginPolicy, Sandbox, SandboxMetrics},
 };
 
 /// A guest that accepts a configuration of two bytes, `{}`, and traps on a longer one.

@@ -22,8 +22,6 @@ mod metrics;
 mod policy;
 mod sandbox;
 #[cfg(test)]
-pub(crate) mod test_guest;
-#[cfg(test)]
 mod tests;
 mod version;
 

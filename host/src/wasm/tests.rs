@@ -5,10 +5,9 @@ mod refusals;
 use waypost_core::{PluginName, StageName, StageOutput, Verdict, fold};
 use waypost_protocol::{Batch, BatchBuilder, ErrorCode, Limits};
 
-use super::{
-    test_guest::{FORWARD, Guest},
-    *,
-};
+use waypost_artefacts::{FORWARD, Guest};
+
+use super::*;
 use crate::router::stage::{StageFailure, StageVersion};
 
 /// Only batches of this size meet the guest's bad side: the self-test has another.

@@ -1,6 +1,6 @@
 //! Artefacts that no toolchain makes.
 
-use crate::test_guest::{FORWARD, Guest};
+use waypost_artefacts::{FORWARD, Guest, long_function};
 
 /// A guest that does this on any batch but the self-test, which has three messages.
 pub(crate) fn late(process: &str, definitions: &str) -> Vec<u8> {
@@ -30,36 +30,6 @@ pub(crate) fn refused(good: &[u8], picky: Vec<u8>) -> Vec<(Vec<u8>, &'static [&'
         (trap.artefact(), &["call"]),
         (picky, &["configuration"]),
         (Guest::process("(unreachable)").artefact(), &["self_test"]),
-        (compile_bomb(), &["compile_time", "compile_memory"]),
+        (long_function(1_000_000), &["compile_time", "compile_memory"]),
     ]
-}
-
-/// A component of one module of one function, which takes a compiler minutes or gigabytes.
-fn compile_bomb() -> Vec<u8> {
-    // i32.load (i32.const 0), i32.add
-    let add = [0x41, 0, 0x28, 2, 0, 0x6a].repeat(1_000_000);
-    let body = [vec![0, 0x20, 0], add, vec![0x0b]].concat();
-    let code = [vec![1], leb(body.len()), body].concat();
-    let module = [
-        b"\0asm\x01\0\0\0".to_vec(),
-        section(1, vec![1, 0x60, 1, 0x7f, 1, 0x7f]),
-        section(3, vec![1, 0]),
-        section(5, vec![1, 0, 1]),
-        section(10, code),
-    ];
-    [b"\0asm\x0d\0\x01\0".to_vec(), section(1, module.concat())].concat()
-}
-
-fn section(id: u8, content: Vec<u8>) -> Vec<u8> {
-    [vec![id], leb(content.len()), content].concat()
-}
-
-fn leb(mut number: usize) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    while number >= 0x80 {
-        bytes.push((number & 0x7f) as u8 | 0x80);
-        number >>= 7;
-    }
-    bytes.push(number as u8);
-    bytes
 }

@@ -2,8 +2,6 @@
 #![forbid(unsafe_code)]
 
 mod artefacts;
-#[path = "../../../host/src/wasm/test_guest.rs"]
-mod test_guest;
 mod traffic;
 
 use std::{collections::BTreeMap, fmt::Write as _, path::PathBuf, time::Duration};

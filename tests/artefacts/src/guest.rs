@@ -1,34 +1,29 @@
-//! Guests written by hand, so that they do what no toolchain would let them do.
-//!
-//! A guest is a core module in the text format with the contract's metadata, as a compiler would embed it.
-
-use wit_component::{StringEncoding, embed_component_metadata};
-use wit_parser::Resolve;
+//! Guests that do what no toolchain would let them do.
 
 /// What a guest is made of; each field is text of the module.
 #[derive(Debug, Clone)]
-pub(crate) struct Guest {
+pub struct Guest {
     /// Further imports, and further definitions.
-    pub(crate) definitions: String,
+    pub definitions: String,
     /// Runs at instantiation.
-    pub(crate) start: String,
+    pub start: String,
     /// The name in the manifest.
-    pub(crate) name: &'static str,
+    pub name: &'static str,
     /// The interface that the manifest's imports name.
-    pub(crate) import: &'static str,
+    pub import: &'static str,
     /// The bits of the columns that it reads.
-    pub(crate) reads: u8,
+    pub reads: u8,
     /// Gives the address of `configure`'s result.
-    pub(crate) configure: String,
+    pub configure: String,
     /// Gives the address of `process`'s result; `$batch` is the address of the batch's record, and
     /// `$count` the number of messages.
-    pub(crate) process: String,
+    pub process: String,
     /// The name under which `process` is exported.
-    pub(crate) process_name: &'static str,
+    pub process_name: &'static str,
 }
 
 /// Every message goes on: `count` verdicts that are all zero.
-pub(crate) const FORWARD: &str = "(call $answer (local.get $count))";
+pub const FORWARD: &str = "(call $answer (local.get $count))";
 
 impl Default for Guest {
     fn default() -> Self {
@@ -47,27 +42,27 @@ impl Default for Guest {
 
 impl Guest {
     /// A guest that answers a batch so.
-    pub(crate) fn process(text: &str) -> Self {
+    #[must_use]
+    pub fn process(text: &str) -> Self {
         Self { process: text.into(), ..Self::default() }
     }
 
     /// The same with the import of `log.write` as `$log`.
-    pub(crate) fn with_log(mut self) -> Self {
+    #[must_use]
+    pub fn with_log(mut self) -> Self {
         self.definitions += r#"
             (import "waypost:plugin/log@1.0.0" "write" (func $log (param i32 i32 i32)))"#;
         self
     }
 
     /// The module with its metadata, as an artefact.
-    pub(crate) fn artefact(&self) -> Vec<u8> {
-        let mut module = wat::parse_str(self.text()).expect("the guest's text is well formed");
-        let mut resolve = Resolve::default();
-        let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../plugin-sdk/wit");
-        let (package, _) = resolve.push_dir(path).expect("the contract parses");
-        let world = resolve.select_world(&[package], Some("plugin")).expect("it has one world");
-        embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)
-            .expect("the metadata encodes");
-        module
+    ///
+    /// # Panics
+    ///
+    /// A field is not what the text format takes.
+    #[must_use]
+    pub fn artefact(&self) -> Vec<u8> {
+        crate::artefact(&self.text())
     }
 
     fn text(&self) -> String {

@@ -1,0 +1,29 @@
+//! Artefacts that no toolchain makes: what the tests of several crates share.
+//!
+//! A guest is a core module in the text format with the contract's metadata, as a compiler would embed it.
+#![forbid(unsafe_code)]
+
+mod bomb;
+mod guest;
+
+pub use bomb::{import_of_env, long_function};
+pub use guest::{FORWARD, Guest};
+use wit_component::{StringEncoding, embed_component_metadata};
+use wit_parser::Resolve;
+
+/// The artefact of a module's text: what `wasm-tools parse` and `wasm-tools component embed` make of it.
+///
+/// # Panics
+///
+/// The text is no module, or the contract does not parse.
+#[must_use]
+pub fn artefact(text: &str) -> Vec<u8> {
+    let mut module = wat::parse_str(text).expect("the module's text is well formed");
+    let mut resolve = Resolve::default();
+    let contract = concat!(env!("CARGO_MANIFEST_DIR"), "/../../plugin-sdk/wit");
+    let (package, _) = resolve.push_dir(contract).expect("the contract parses");
+    let world = resolve.select_world(&[package], Some("plugin")).expect("it has one world");
+    embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)
+        .expect("the metadata encodes");
+    module
+}
