@@ -165,8 +165,8 @@ impl Waypost {
             router_metrics: router_metrics.clone(),
             metrics: deploy_metrics,
         };
-        let policy = |plugin: &PluginName| plugins.policy_of(plugin).clone();
-        let deployer = Deployer::new(parts, &plugins.folder, &settings.routes, policy);
+        let rules = |plugin: &PluginName| plugins.rules_of(plugin).clone();
+        let deployer = Deployer::new(parts, &plugins.folder, &settings.routes, rules);
         let deployer = Arc::new(deployer);
 
         // The admin server comes first, so that `/readyz` says "starting" while plugins compile.

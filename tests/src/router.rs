@@ -80,7 +80,7 @@ impl Router {
         Self::launch(&crate::built("debug/waypost"), &options).await
     }
 
-    /// Starts a router from a given command.
+    /// Starts a router from a given command. Artefacts that have a signature beside them come with it.
     ///
     /// # Errors
     ///
@@ -91,7 +91,11 @@ impl Router {
         fs::create_dir(&plugins)?;
         for (name, file) in &options.plugins {
             let place = plugins.join(format!("{name}.wasm"));
-            fs::copy(file, place).with_context(|| file.display().to_string())?;
+            fs::copy(file, &place).with_context(|| file.display().to_string())?;
+            let signature = signature_of(file);
+            if signature.is_file() {
+                fs::copy(signature, signature_of(&place))?;
+            }
         }
         let config = match &options.config {
             Config::File(path) => path.clone(),
@@ -273,6 +277,13 @@ impl Router {
         anyhow::ensure!(status.success(), "the router ended with {status}:\n{}", self.log());
         Ok(())
     }
+}
+
+/// Where the signature of an artefact stands.
+fn signature_of(artefact: &Path) -> PathBuf {
+    let mut file = artefact.as_os_str().to_owned();
+    file.push(".minisig");
+    file.into()
 }
 
 fn state(folder: &TempDir) -> PathBuf {

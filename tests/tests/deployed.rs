@@ -8,6 +8,7 @@ use std::{
 };
 
 use serde_json::Value;
+use waypost_artefacts::Signer;
 use waypost_client::{Message, Outcome, PublisherOptions};
 use waypost_tests::{Router, another_build, built, built_guest};
 
@@ -115,5 +116,41 @@ async fn who_has_no_token_or_no_router_is_told_so() {
     let nowhere = folder.path().join("nowhere");
     let text = said(&router, &["list", "--state", path(&nowhere)], 1).await;
     assert!(text.contains("no router runs with the state folder"), "{text}");
+    router.stop().await.expect("it drains");
+}
+
+#[tokio::test]
+async fn where_signatures_are_asked_for_the_command_sends_the_one_that_lies_beside_the_artefact() {
+    let (signer, stranger) = (Signer::generate(), Signer::generate());
+    let folder = tempfile::tempdir().expect("a folder");
+    let artefact = fs::read(built_guest("byte-filter")).expect("it was built");
+    let put = |name: &str, bytes: &[u8]| {
+        let file = folder.path().join(name);
+        fs::write(&file, bytes).expect("it is written");
+        file
+    };
+    let first = put("byte-filter.wasm", &artefact);
+    let config = format!("[plugins]\ntrusted_keys = [\"{}\"]\n{CONFIG}", signer.public_key());
+    let refused = Router::start(&config, &[("byte-filter", first.clone())]).await;
+    let error = refused.expect_err("nobody has signed it").to_string();
+    assert!(error.contains("byte-filter.wasm.minisig"), "{error}");
+
+    let signature = put("byte-filter.wasm.minisig", signer.sign(&artefact).as_bytes());
+    let router = Router::start(&config, &[("byte-filter", first)]).await;
+    let router = router.expect("its signature is good");
+    fs::remove_file(signature).expect("it was there");
+    let second = another_build(&artefact, 2);
+    let file = put("byte-filter.wasm", &second);
+    let text = said(&router, &["deploy", path(&file)], 1).await;
+    assert!(text.contains("--signature"), "{text}");
+    let forged = put("forged", stranger.sign(&second).as_bytes());
+    let text = said(&router, &["deploy", path(&file), "--signature", path(&forged)], 1).await;
+    assert!(text.contains("a key that plugins.trusted_keys does not name"), "{text}");
+    let text = said(&router, &["deploy", path(&file), "--signature", "nowhere"], 1).await;
+    assert!(text.contains("nowhere cannot be read"), "{text}");
+    let signed = put("byte-filter.wasm.minisig", signer.sign(&second).as_bytes());
+    said(&router, &["deploy", path(&file)], 0).await;
+    fs::remove_file(signed).expect("it was there");
+    said(&router, &["rollback", "byte-filter"], 0).await;
     router.stop().await.expect("it drains");
 }

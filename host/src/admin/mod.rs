@@ -11,5 +11,6 @@ mod tests;
 mod token;
 
 pub use lifecycle::{Lifecycle, Phase};
+pub use plugins::SIGNATURE_HEADER;
 pub use server::{Admin, AdminError, AdminState};
 pub use token::{TOKEN_FILE, Token, TokenError};

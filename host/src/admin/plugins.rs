@@ -7,11 +7,15 @@ use axum::{
     http::{HeaderMap, StatusCode, header::AUTHORIZATION},
     response::{IntoResponse, Response},
 };
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::AdminState;
-use crate::deploy::{DeployError, Deployed};
+use crate::deploy::{DeployError, Deployed, MAX_SIGNATURE_BYTES};
+
+/// The header that an artefact's signature is sent in.
+pub const SIGNATURE_HEADER: &str = "waypost-signature";
 
 /// What goes wrong with a request that changes something.
 pub(super) enum Failure {
@@ -49,6 +53,7 @@ impl IntoResponse for Failure {
                         StatusCode::INTERNAL_SERVER_ERROR
                     }
                     DeployError::File { .. }
+                    | DeployError::Untrusted { .. }
                     | DeployError::Artefact { .. }
                     | DeployError::Stage { .. } => StatusCode::UNPROCESSABLE_ENTITY,
                 };
@@ -76,7 +81,7 @@ pub(super) async fn deploy(
     body: Bytes,
 ) -> Result<Json<Value>, Failure> {
     authorise(&state, &headers)?;
-    deploy_to(state, plugin, body).await
+    deploy_to(state, plugin, signature(&headers)?, body).await
 }
 
 /// Deploys the body to the plugin of a stage.
@@ -88,15 +93,36 @@ pub(super) async fn deploy_stage(
 ) -> Result<Json<Value>, Failure> {
     authorise(&state, &headers)?;
     let plugin = state.deployer.plugin_of(&route, &stage)?;
-    deploy_to(state, plugin, body).await
+    deploy_to(state, plugin, signature(&headers)?, body).await
 }
 
-async fn deploy_to(state: AdminState, plugin: String, body: Bytes) -> Result<Json<Value>, Failure> {
+/// The text of the artefact's signature, if one was sent.
+fn signature(headers: &HeaderMap) -> Result<Option<String>, Failure> {
+    let Some(header) = headers.get(SIGNATURE_HEADER) else {
+        return Ok(None);
+    };
+    let malformed = || {
+        let text = format!("{SIGNATURE_HEADER} holds the file that minisign -S wrote, in Base64");
+        Failure::Malformed(text)
+    };
+    if header.len() > MAX_SIGNATURE_BYTES {
+        return Err(malformed());
+    }
+    let bytes = BASE64_STANDARD.decode(header).map_err(|_| malformed())?;
+    String::from_utf8(bytes).map(Some).map_err(|_| malformed())
+}
+
+async fn deploy_to(
+    state: AdminState,
+    plugin: String,
+    signature: Option<String>,
+    body: Bytes,
+) -> Result<Json<Value>, Failure> {
     // Whoever hangs up in between must not leave a deploy half done.
     let deployer = state.deployer.clone();
     let deploying = tokio::spawn({
         let plugin = plugin.clone();
-        async move { deployer.deploy(&plugin, body.to_vec()).await }
+        async move { deployer.deploy(&plugin, body.to_vec(), signature).await }
     });
     let deployed = deploying.await.map_err(|error| internal(&plugin, &error))??;
     let is_new = matches!(deployed, Deployed::Swapped(_));

@@ -10,10 +10,10 @@ use tokio::{
 
 use super::*;
 use crate::{
-    deploy::{DeployMetrics, Deployer, DeployerParts, VersionStore},
+    deploy::{DeployMetrics, Deployer, DeployerParts, PluginRules, VersionStore},
     net::NetMetrics,
     router::{RouterMetrics, StageSet},
-    wasm::{Compiler, PluginPolicy, Sandbox, SandboxMetrics},
+    wasm::{Compiler, Sandbox, SandboxMetrics},
 };
 
 struct Stand {
@@ -37,7 +37,7 @@ async fn stand() -> Stand {
         router_metrics,
         metrics: DeployMetrics::register(&registry).expect("a new registry"),
     };
-    let deployer = Deployer::new(parts, Path::new("plugins"), &[], |_| PluginPolicy::default());
+    let deployer = Deployer::new(parts, Path::new("plugins"), &[], |_| PluginRules::default());
     let token = Token::of(folder.path()).expect("it is made");
     let lifecycle = Arc::new(Lifecycle::default());
     let deployer = Arc::new(deployer);

@@ -4,15 +4,20 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use anyhow::{Context as _, anyhow, bail};
 use axum::body::{Body, to_bytes};
+use base64::{Engine as _, prelude::BASE64_STANDARD};
 use hyper::{
     Method, Request, StatusCode,
     header::{AUTHORIZATION, CONTENT_LENGTH, HOST},
+    http::request::Builder,
 };
 use hyper_util::rt::TokioIo;
 use serde::{Deserialize, de::DeserializeOwned};
 use tokio::net::TcpStream;
 
-use crate::{admin::TOKEN_FILE, server::ENDPOINTS_FILE};
+use crate::{
+    admin::{SIGNATURE_HEADER, TOKEN_FILE},
+    server::ENDPOINTS_FILE,
+};
 
 /// An answer is larger than this only if whoever answers is no router.
 const MAX_ANSWER_BYTES: usize = 16 << 20;
@@ -46,7 +51,7 @@ struct Refused {
 impl AdminOptions {
     /// Asks for something that changes nothing.
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
-        self.ask(Method::GET, path, None, Vec::new()).await
+        self.ask(Request::builder().method(Method::GET).uri(path), Vec::new()).await
     }
 
     /// Asks for a change, showing the token.
@@ -55,20 +60,34 @@ impl AdminOptions {
         path: &str,
         body: Vec<u8>,
     ) -> anyhow::Result<T> {
+        self.ask(self.change(path)?, body).await
+    }
+
+    /// Sends an artefact, showing the token, with its signature if there is one.
+    pub(super) async fn deploy<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        artefact: Vec<u8>,
+        signature: Option<&[u8]>,
+    ) -> anyhow::Result<T> {
+        let mut request = self.change(path)?;
+        if let Some(signature) = signature {
+            request = request.header(SIGNATURE_HEADER, BASE64_STANDARD.encode(signature));
+        }
+        self.ask(request, artefact).await
+    }
+
+    /// A request that shows the token.
+    fn change(&self, path: &str) -> anyhow::Result<Builder> {
         let file = self.token_file.clone().unwrap_or_else(|| self.state.join(TOKEN_FILE));
         let token = std::fs::read_to_string(&file).with_context(|| {
             format!("the admin token {} cannot be read; name it with --token-file", file.display())
         })?;
-        self.ask(Method::POST, path, Some(token.trim()), body).await
+        let bearer = format!("Bearer {}", token.trim());
+        Ok(Request::builder().method(Method::POST).uri(path).header(AUTHORIZATION, bearer))
     }
 
-    async fn ask<T: DeserializeOwned>(
-        &self,
-        method: Method,
-        path: &str,
-        token: Option<&str>,
-        body: Vec<u8>,
-    ) -> anyhow::Result<T> {
+    async fn ask<T: DeserializeOwned>(&self, request: Builder, body: Vec<u8>) -> anyhow::Result<T> {
         let address = self.address()?;
         let unreachable =
             || format!("no admin server answers on {address}; is the router running?");
@@ -76,14 +95,7 @@ impl AdminOptions {
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         let driver = tokio::spawn(connection);
-        let mut request = Request::builder()
-            .method(method)
-            .uri(path)
-            .header(HOST, address.to_string())
-            .header(CONTENT_LENGTH, body.len());
-        if let Some(token) = token {
-            request = request.header(AUTHORIZATION, format!("Bearer {token}"));
-        }
+        let request = request.header(HOST, address.to_string()).header(CONTENT_LENGTH, body.len());
         let request = request.body(Body::from(body)).context("the request cannot be made")?;
         let answer = sender.send_request(request).await.with_context(unreachable)?;
         let status = answer.status();

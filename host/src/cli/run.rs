@@ -56,6 +56,7 @@ fn failure(error: StartError, origins: &Origins) -> Failure {
             }
             DeployError::Stage { route, stage, .. } => origins.of_configuration(route, stage),
             DeployError::File { file, .. }
+            | DeployError::Untrusted { file, .. }
             | DeployError::Artefact { file, .. }
             | DeployError::Internal { file, .. } => {
                 let name = file.file_stem().unwrap_or_default();

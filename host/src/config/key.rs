@@ -24,6 +24,7 @@ pub(super) enum Kind {
     Name,
     Pattern,
     Topic,
+    Digest,
     List,
     OnFull,
     Table,
@@ -44,6 +45,7 @@ impl Kind {
             Self::Topic => {
                 "write levels of A-Z a-z 0-9 _ - between dots in quotes, at most 16 levels and 255 bytes"
             }
+            Self::Digest => "write the 64 digits that waypost plugin list --output json prints",
             Self::List => "write texts in brackets, [\"log\", \"metrics\"]",
             Self::OnFull => "write \"block\", \"drop-newest\" or \"drop-oldest\"",
             Self::Table => "write keys and values in braces, { minimum = 4.5 }",
@@ -61,6 +63,7 @@ impl fmt::Display for Kind {
             Self::Name => "name",
             Self::Pattern => "pattern",
             Self::Topic => "topic",
+            Self::Digest => "digest",
             Self::List => "list",
             Self::OnFull => "policy",
             Self::Table => "table",

@@ -193,7 +193,7 @@ fn settings(draft: Draft) -> Settings {
             compile: plugins.compile,
             keep_versions: plugins.keep_versions,
             rollback: plugins.rollback,
-            policy: plugins.policy,
+            rules: plugins.rules,
             overrides: plugins.overrides.into_iter().collect(),
         },
         routes: routes.into_iter().filter_map(|route| route.definition).collect(),

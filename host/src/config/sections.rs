@@ -19,9 +19,10 @@ use super::{
     topics::{DraftTopic, read_topic},
 };
 use crate::{
+    deploy::{PluginRules, Trust, TrustedKey},
     net::TlsFiles,
     router::{LaneLimits, QueueLimits},
-    wasm::{CompileLimits, Interface, Interfaces, PluginPolicy, SandboxLimits},
+    wasm::{CompileLimits, Digest, Interface, Interfaces, PluginPolicy, SandboxLimits},
 };
 
 /// A day: longer than any wait that is not a mistake.
@@ -93,8 +94,8 @@ pub(super) struct PluginsSection {
     pub(super) compile: CompileLimits,
     pub(super) keep_versions: usize,
     pub(super) rollback: RollbackPolicy,
-    pub(super) policy: PluginPolicy,
-    pub(super) overrides: Vec<(PluginName, PluginPolicy)>,
+    pub(super) rules: PluginRules,
+    pub(super) overrides: Vec<(PluginName, PluginRules)>,
 }
 
 /// Reads a whole configuration.
@@ -215,13 +216,20 @@ fn plugins(section: &mut Section<'_, '_>) -> PluginsSection {
     let keep_versions = section.integer("keep_versions", 10, 1..=1000);
     let default = PluginPolicy::default();
     let grants = grants(section, &default.grants);
+    let keys = trusted_keys(section);
     let compile = section.section("compile", compile);
     let rollback = section.section("rollback", rollback);
     let limits = section.section("limits", |section| sandbox(section, default.limits));
     let policy = PluginPolicy { grants, limits };
+    let rules = PluginRules { policy, trust: Trust { keys: keys.into(), pin: None } };
     let overrides = section.named("override", |section, name| {
+        let PluginRules { policy, trust } = &rules;
+        let pin = section.optional("digest", Kind::Digest, "none", |text| {
+            text.parse::<Digest>().map_err(|_| Complaint::new("not a digest"))
+        });
         let grants = self::grants(section, &policy.grants);
-        let read = PluginPolicy { grants, limits: sandbox(section, policy.limits) };
+        let policy = PluginPolicy { grants, limits: sandbox(section, policy.limits) };
+        let read = PluginRules { policy, trust: Trust { pin, ..trust.clone() } };
         match PluginName::parse(name) {
             Ok(name) => Some((name, read)),
             Err(error) => {
@@ -239,7 +247,7 @@ fn plugins(section: &mut Section<'_, '_>) -> PluginsSection {
         compile,
         keep_versions,
         rollback,
-        policy,
+        rules,
         overrides,
     }
 }
@@ -251,6 +259,13 @@ fn grants(section: &mut Section<'_, '_>, default: &Interfaces) -> Interfaces {
         known.map_err(|_| Complaint::new("no interface of plugins"))
     });
     named.into_iter().collect()
+}
+
+fn trusted_keys(section: &mut Section<'_, '_>) -> Vec<TrustedKey> {
+    section.list("trusted_keys", Vec::new(), "of public keys", |text| {
+        let known: Result<TrustedKey, _> = text.parse();
+        known.map_err(|error| Complaint::from_error("not a key", &error))
+    })
 }
 
 fn rollback(section: &mut Section<'_, '_>) -> RollbackPolicy {

@@ -4,11 +4,7 @@ use std::{collections::HashMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 use waypost_core::{PluginName, RollbackPolicy, RouteDefinition};
 
-use crate::{
-    net::NetSettings,
-    router::RouterSettings,
-    wasm::{CompileLimits, PluginPolicy},
-};
+use crate::{deploy::PluginRules, net::NetSettings, router::RouterSettings, wasm::CompileLimits};
 
 /// Everything that a router is started with.
 #[derive(Debug, Clone)]
@@ -55,16 +51,16 @@ pub struct PluginSettings {
     pub keep_versions: usize,
     /// When a new version is rolled back by itself.
     pub rollback: RollbackPolicy,
-    /// What a plugin may import and take unless something else is said of it.
-    pub policy: PluginPolicy,
-    /// What single plugins may instead; complete, not only what differs.
-    pub overrides: HashMap<PluginName, PluginPolicy>,
+    /// What holds for a plugin unless something else is said of it.
+    pub rules: PluginRules,
+    /// What holds for single plugins instead; complete, not only what differs.
+    pub overrides: HashMap<PluginName, PluginRules>,
 }
 
 impl PluginSettings {
-    /// What this plugin may import and take.
+    /// What holds for this plugin.
     #[must_use]
-    pub fn policy_of(&self, plugin: &PluginName) -> &PluginPolicy {
-        self.overrides.get(plugin).unwrap_or(&self.policy)
+    pub fn rules_of(&self, plugin: &PluginName) -> &PluginRules {
+        self.overrides.get(plugin).unwrap_or(&self.rules)
     }
 }

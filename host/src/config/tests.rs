@@ -14,7 +14,10 @@ use std::{
 use waypost_core::{Destination, PluginName};
 
 use super::*;
-use crate::wasm::{Interface, PluginPolicy, SandboxLimits};
+use crate::{
+    deploy::PluginRules,
+    wasm::{Interface, SandboxLimits},
+};
 
 /// The plugins that stand in every folder of these tests but `nowhere`.
 const PLUGINS: [&str; 4] = ["filter-json", "route-content", "schema-upcast", "transform-json"];
@@ -53,7 +56,7 @@ fn without_any_source_the_defaults_hold() {
     let settings = load(&Sources::default(), plugins).expect("the defaults are sound").settings;
     assert_eq!(settings.net.address.to_string(), "127.0.0.1:4433");
     assert_eq!(settings.state_folder, Path::new(".waypost"));
-    assert_eq!(settings.plugins.policy, PluginPolicy::default());
+    assert_eq!(settings.plugins.rules, PluginRules::default());
     let cache = settings.plugins.cache.expect("it is on");
     assert!(cache.is_absolute() && cache.ends_with(".waypost/cache"), "{}", cache.display());
     assert_eq!(settings.threads, 1);
@@ -123,7 +126,8 @@ fn an_override_begins_at_what_all_plugins_may() {
         ("WAYPOST__PLUGINS__OVERRIDE__ROUTE_CONTENT__GRANTS", "clock, random"),
     ];
     let plugins = load_text(text, &environment, &[]).expect("all are sound").settings.plugins;
-    let policy_of = |name| plugins.policy_of(&PluginName::parse(name).expect("a name"));
+    let rules_of = |name| plugins.rules_of(&PluginName::parse(name).expect("a name"));
+    let policy_of = |name| &rules_of(name).policy;
     let limits_of = |name| policy_of(name).limits;
     let grants_of = |name| policy_of(name).grants.iter().copied().collect::<Vec<_>>();
     let all = SandboxLimits { deadline: Duration::from_millis(100), ..SandboxLimits::default() };

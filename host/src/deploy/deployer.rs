@@ -11,14 +11,15 @@ use tokio::{runtime::Handle, sync::Notify, time::Instant};
 use waypost_core::{PluginName, RouteDefinition, RouteName, StageDefinition, StageName};
 
 use super::{
-    DeployError, DeployMetrics, History, VersionStore, Via,
-    knowledge::State,
-    prepare::{Plugin, Prepared, Refused, Source, prepare, read},
+    DeployError, DeployMetrics, History, PluginRules, VersionStore, Via,
+    knowledge::{Seen, State},
+    prepare::{Plugin, Prepared, Refused, Signed, Source, prepare, read},
     probation::Trial,
+    trust::read_signature,
 };
 use crate::{
     router::{RouterMetrics, StageSet, stage::Stage},
-    wasm::{Digest, PluginPolicy, Sandbox},
+    wasm::{Digest, Sandbox},
 };
 
 /// How a deploy ended.
@@ -70,7 +71,7 @@ impl Deployer {
         parts: DeployerParts,
         folder: &Path,
         routes: &[RouteDefinition],
-        policy: impl Fn(&PluginName) -> PluginPolicy,
+        rules: impl Fn(&PluginName) -> PluginRules,
     ) -> Self {
         let mut plugins: BTreeMap<PluginName, Plugin> = BTreeMap::new();
         let mut order = BTreeMap::new();
@@ -80,7 +81,8 @@ impl Deployer {
             for stage in &route.stages {
                 let plugin = plugins.entry(stage.plugin.clone()).or_insert_with(|| Plugin {
                     file: folder.join(format!("{}.wasm", stage.plugin)),
-                    policy: policy(&stage.plugin),
+                    name: stage.plugin.clone(),
+                    rules: rules(&stage.plugin),
                     stages: Vec::new(),
                 });
                 plugin.stages.push((route.name.clone(), stage.clone()));
@@ -141,8 +143,11 @@ impl Deployer {
         let Some(active) = recorded.and_then(|history| history.active) else {
             return Ok((self.prepare(plugin, Source::Folder).await?, Some(Via::Folder)));
         };
-        let file = self.digest_of(plugin).await;
+        let file = self.look_at(plugin).await.digest;
         let observed = recorded.and_then(|history| history.observed);
+        if !plugin.rules.trust.allows(active) {
+            return self.first_pinned(plugin, recorded, file).await;
+        }
         if file.is_some() && file != Some(active) && file != observed {
             match self.prepare(plugin, Source::Folder).await {
                 Ok(prepared) => return Ok((prepared, Some(Via::Folder))),
@@ -154,6 +159,27 @@ impl Deployer {
         }
         let source = if file == Some(active) { Source::Folder } else { Source::Kept(active) };
         Ok((self.prepare(plugin, source).await?, None))
+    }
+
+    /// The version that a plugin starts with whose pin forbids the one that ran last: the pinned one, from
+    /// its file or from among those that ran before.
+    async fn first_pinned(
+        &self,
+        plugin: &Plugin,
+        recorded: Option<&History>,
+        file: Option<Digest>,
+    ) -> Result<(Prepared, Option<Via>), Box<Refused>> {
+        let allows = |digest: &Digest| plugin.rules.trust.allows(*digest);
+        let kept = recorded.into_iter().flat_map(|history| &history.versions);
+        let kept = kept.map(|known| known.digest).find(allows);
+        let (source, via) = match kept {
+            Some(digest) if !file.as_ref().is_some_and(allows) => {
+                (Source::Kept(digest), Via::Pinned)
+            }
+            // If it is not the pinned one either, the refusal says so.
+            _ => (Source::Folder, Via::Folder),
+        };
+        Ok((self.prepare(plugin, source).await?, Some(via)))
     }
 
     /// Looks at every file, and deploys those that hold something new. Outcomes are logged, counted and
@@ -177,26 +203,33 @@ impl Deployer {
         let Some(plugin) = self.plugins.get(name) else {
             return Ok(Deployed::Unchanged);
         };
-        let digest = self.digest_of(plugin).await;
-        if !self.is_news(name, digest) {
+        let seen = self.look_at(plugin).await;
+        if !self.is_news(name, seen) {
             return Ok(Deployed::Unchanged);
         }
-        self.bring(name, plugin, Source::Folder, digest).await
+        self.bring(name, plugin, Source::Folder, seen).await
     }
 
-    /// Deploys an artefact that an operator hands in.
+    /// Deploys an artefact that an operator hands in, with the text of its signature if there is one.
     ///
     /// # Errors
     ///
     /// It is refused; what ran goes on.
-    pub async fn deploy(&self, name: &str, bytes: Vec<u8>) -> Result<Deployed, DeployError> {
+    pub async fn deploy(
+        &self,
+        name: &str,
+        bytes: Vec<u8>,
+        signature: Option<String>,
+    ) -> Result<Deployed, DeployError> {
         let (name, plugin) = self.known(name)?;
         let _turn = self.deploying.lock().await;
         let digest = Digest::of(&bytes);
         if self.active(name) == Some(digest) {
             return Ok(Deployed::Unchanged);
         }
-        let deployed = self.bring(name, plugin, Source::Given(bytes.into()), Some(digest)).await?;
+        let seen = Seen::of(Some(digest), signature.as_deref());
+        let source = Source::Given(bytes.into(), signature.map(Into::into));
+        let deployed = self.bring(name, plugin, source, seen).await?;
         tracing::info!(plugin = %name, %digest, "a new version runs, handed in by an operator");
         Ok(deployed)
     }
@@ -233,7 +266,10 @@ impl Deployer {
             (history.target(to).map_err(no_version)?, before)
         };
         let prepared = match before.filter(|before| before.digest == target) {
-            Some(before) => before,
+            Some(before) => {
+                before.artefact.check(&Source::Kept(target), plugin, &self.store)?;
+                before
+            }
             None => {
                 let prepared = self.prepare(plugin, Source::Kept(target)).await;
                 prepared.map_err(|refused| refused.error)?
@@ -280,7 +316,7 @@ impl Deployer {
         name: &PluginName,
         plugin: &Plugin,
         source: Source,
-        digest: Option<Digest>,
+        seen: Seen,
     ) -> Result<Deployed, DeployError> {
         let via = if matches!(source, Source::Folder) { Via::Folder } else { Via::Deploy };
         let prepared = self.prepare(plugin, source).await;
@@ -291,20 +327,23 @@ impl Deployer {
                     .map(|()| new)
                     .map_err(|error| (Some(new), error))
             }
-            Err(refused) => Err((refused.digest.or(digest), refused.error)),
+            Err(refused) => Err((refused.digest.or(seen.digest), refused.error)),
         };
         accepted.map(Deployed::Swapped).map_err(|(digest, error)| {
-            self.refuse(name, digest, via, &error);
+            self.refuse(name, Seen { digest, ..seen }, via, &error);
             error
         })
     }
 
-    /// The digest of the file as it is; `None` when it cannot be read.
-    async fn digest_of(&self, plugin: &Plugin) -> Option<Digest> {
-        let file = plugin.file.clone();
-        let limit = plugin.policy.limits.artefact_bytes;
-        let read = move || read(&file, limit).ok().map(|bytes| Digest::of(&bytes));
-        tokio::task::spawn_blocking(read).await.ok().flatten()
+    /// The file as it is, and its signature's.
+    async fn look_at(&self, plugin: &Plugin) -> Seen {
+        let (file, signature) = (plugin.file.clone(), plugin.signature_file());
+        let limit = plugin.rules.policy.limits.artefact_bytes;
+        let look = move || {
+            let digest = read(&file, limit).ok().map(|bytes| Digest::of(&bytes));
+            Seen::of(digest, read_signature(&signature).ok().flatten().as_deref())
+        };
+        tokio::task::spawn_blocking(look).await.unwrap_or_default()
     }
 
     /// Makes an artefact's versions on a thread of its own.
@@ -331,7 +370,8 @@ impl Deployer {
         via: Option<Via>,
     ) -> Result<(), DeployError> {
         let digest = prepared.digest;
-        self.store.put(digest, &prepared.bytes)?;
+        let Signed { bytes, signature } = &prepared.artefact;
+        self.store.put(digest, bytes, signature.as_deref())?;
         let is_first = self.record(name, &prepared, via)?;
         let mut routes = (*self.stages.all()).clone();
         for (route, stage) in &prepared.versions {

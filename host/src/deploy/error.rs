@@ -4,7 +4,7 @@ use std::{io, path::PathBuf};
 
 use waypost_core::{PluginName, RouteName};
 
-use super::{NoVersion, StoreError};
+use super::{NoVersion, StoreError, TrustError};
 use crate::wasm::PluginError;
 
 /// Why an artefact was refused. What ran before goes on.
@@ -17,6 +17,14 @@ pub enum DeployError {
         file: PathBuf,
         /// What the system said.
         source: io::Error,
+    },
+    /// The artefact is not one that the configuration trusts.
+    #[error("{file}: {source}", file = file.display())]
+    Untrusted {
+        /// Which file.
+        file: PathBuf,
+        /// Why not.
+        source: TrustError,
     },
     /// The artefact is of no use to any stage.
     #[error("{file}: {source}", file = file.display())]
@@ -83,6 +91,7 @@ impl DeployError {
             Self::Artefact { source, .. } | Self::Stage { source, .. } => source.is_passing(),
             Self::Internal { .. } => true,
             Self::File { .. }
+            | Self::Untrusted { .. }
             | Self::Store(_)
             | Self::UnknownPlugin { .. }
             | Self::UnknownStage { .. }
@@ -92,7 +101,10 @@ impl DeployError {
 
     /// Whether the configuration refuses it, so that another one may accept it.
     pub(super) fn is_by_configuration(&self) -> bool {
-        matches!(self, Self::Stage { source: PluginError::NotGranted(_), .. })
+        matches!(
+            self,
+            Self::Untrusted { .. } | Self::Stage { source: PluginError::NotGranted(_), .. }
+        )
     }
 
     /// Its kind, for counters.
@@ -100,6 +112,7 @@ impl DeployError {
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Artefact { source, .. } | Self::Stage { source, .. } => source.kind(),
+            Self::Untrusted { source, .. } => source.kind(),
             Self::File { .. } => "file",
             Self::Store(_) => "store",
             Self::UnknownPlugin { .. } | Self::UnknownStage { .. } | Self::NoVersion { .. } => {

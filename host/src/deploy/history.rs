@@ -14,6 +14,8 @@ pub enum Via {
     Deploy,
     /// An operator went back to it.
     Rollback,
+    /// The router was started with a configuration that pins it.
+    Pinned,
     /// The router went back to it because the version after it failed.
     AutomaticRollback,
 }
@@ -64,7 +66,7 @@ impl History {
     #[must_use]
     pub fn accepted(&self, version: KeptVersion, keep: usize) -> Self {
         let mut next = self.clone();
-        let is_return = matches!(version.via, Via::Rollback | Via::AutomaticRollback);
+        let is_return = matches!(version.via, Via::Rollback | Via::AutomaticRollback | Via::Pinned);
         let known = next.versions.iter().position(|known| known.digest == version.digest);
         next.active = Some(version.digest);
         match known.and_then(|at| next.versions.get_mut(at)) {

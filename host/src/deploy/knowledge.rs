@@ -35,11 +35,25 @@ pub(super) struct State {
     pub(super) refused: Option<RefusedArtefact>,
 }
 
+/// A plugin's file as it was when it was looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Seen {
+    /// `None` when it could not be read.
+    pub(super) digest: Option<Digest>,
+    /// The digest of its signature, if it has one.
+    pub(super) signature: Option<Digest>,
+}
+
+impl Seen {
+    pub(super) fn of(digest: Option<Digest>, signature: Option<&str>) -> Self {
+        Self { digest, signature: signature.map(|text| Digest::of(text.as_bytes())) }
+    }
+}
+
 /// What is known of the artefact that was refused last.
 #[derive(Debug)]
 pub(super) struct RefusedArtefact {
-    /// `None` when the file could not be read.
-    digest: Option<Digest>,
+    seen: Seen,
     refusal: Refusal,
     /// How often it may be tried again.
     attempts_left: u32,
@@ -48,7 +62,8 @@ pub(super) struct RefusedArtefact {
 impl Deployer {
     /// Whether a file's bytes are to be tried: they are not those that run, nor those that the folder held
     /// when it was looked at last. When they are those that run, an earlier refusal is over.
-    pub(super) fn is_news(&self, name: &PluginName, digest: Option<Digest>) -> bool {
+    pub(super) fn is_news(&self, name: &PluginName, seen: Seen) -> bool {
+        let digest = seen.digest;
         let mut states = self.state();
         let Some(known) = states.get_mut(name) else {
             return true;
@@ -59,7 +74,9 @@ impl Deployer {
             return false;
         }
         match &known.refused {
-            Some(refused) if refused.digest == digest => refused.attempts_left > 0,
+            Some(refused) if refused.seen == seen => refused.attempts_left > 0,
+            // The same artefact under another signature.
+            Some(refused) if refused.seen.digest == digest => true,
             _ => digest.is_none() || known.history.observed != digest,
         }
     }
@@ -124,13 +141,8 @@ impl Deployer {
         Ok(is_first)
     }
 
-    pub(super) fn refuse(
-        &self,
-        name: &PluginName,
-        digest: Option<Digest>,
-        via: Via,
-        error: &DeployError,
-    ) {
+    pub(super) fn refuse(&self, name: &PluginName, seen: Seen, via: Via, error: &DeployError) {
+        let digest = seen.digest;
         self.metrics.deploys.with_label_values(&[name.as_str(), "refused"]).inc();
         self.metrics.refusals.with_label_values(&[name.as_str(), error.kind()]).inc();
         let refusal = Refusal {
@@ -142,14 +154,14 @@ impl Deployer {
         let known = states.entry(name.clone()).or_default();
         let attempts_left = match &known.refused {
             _ if !error.is_passing() || via != Via::Folder => 0,
-            Some(last) if last.digest == digest => last.attempts_left.saturating_sub(1),
+            Some(last) if last.seen == seen => last.attempts_left.saturating_sub(1),
             _ => PASSING_ATTEMPTS - 1,
         };
         // After a restart another configuration may hold, for which the file is news again.
         if via == Via::Folder && digest.is_some() && !error.is_by_configuration() {
             known.history.observed = digest;
         }
-        known.refused = Some(RefusedArtefact { digest, refusal, attempts_left });
+        known.refused = Some(RefusedArtefact { seen, refusal, attempts_left });
     }
 
     /// Every plugin that the configuration names, by name.

@@ -6,20 +6,31 @@ use std::{
     sync::Arc,
 };
 
-use waypost_core::{RouteName, StageDefinition};
+use waypost_core::{PluginName, RouteName, StageDefinition};
 
-use super::{DeployError, VersionStore};
+use super::{
+    DeployError, PluginRules, VersionStore,
+    trust::{SIGNATURE_SUFFIX, read_signature},
+};
 use crate::{
     router::stage::{Stage, StageVersion},
-    wasm::{Digest, Manifest, PluginError, PluginPolicy, Sandbox},
+    wasm::{Digest, Manifest, PluginError, Sandbox},
 };
 
 /// A plugin that the configuration names.
 #[derive(Debug, Clone)]
 pub(super) struct Plugin {
+    pub(super) name: PluginName,
     pub(super) file: PathBuf,
-    pub(super) policy: PluginPolicy,
+    pub(super) rules: PluginRules,
     pub(super) stages: Vec<(RouteName, StageDefinition)>,
+}
+
+impl Plugin {
+    /// The file of its artefact's signature.
+    pub(super) fn signature_file(&self) -> PathBuf {
+        beside(&self.file)
+    }
 }
 
 /// Where an artefact comes from.
@@ -27,8 +38,8 @@ pub(super) struct Plugin {
 pub(super) enum Source {
     /// The plugin's file in the folder.
     Folder,
-    /// Whoever deploys hands it in.
-    Given(Arc<[u8]>),
+    /// Whoever deploys hands it in, with its signature if there is one.
+    Given(Arc<[u8]>, Option<Arc<str>>),
     /// It ran before.
     Kept(Digest),
 }
@@ -38,9 +49,61 @@ impl Source {
     pub(super) fn name(&self, plugin: &Plugin) -> PathBuf {
         match self {
             Self::Folder => plugin.file.clone(),
-            Self::Given(_) => format!("{} (handed in)", plugin.file.display()).into(),
+            Self::Given(..) => format!("{} (handed in)", plugin.file.display()).into(),
             Self::Kept(digest) => format!("{} (kept, {digest})", plugin.file.display()).into(),
         }
+    }
+
+    /// Where its signature is to be put.
+    fn place(&self, plugin: &Plugin, store: &VersionStore) -> String {
+        let at = |file: PathBuf| format!("the signature at {}", file.display());
+        match self {
+            Self::Folder => at(plugin.signature_file()),
+            Self::Given(..) => {
+                "the signature beside the file, or name it with --signature".to_owned()
+            }
+            Self::Kept(digest) => at(store.signature_file(*digest)),
+        }
+    }
+
+    /// Reads the artefact and its signature.
+    fn read(&self, plugin: &Plugin, store: &VersionStore) -> Result<Signed, DeployError> {
+        let (bytes, signature): (Arc<[u8]>, _) = match self {
+            Self::Folder => {
+                let bytes = read(&plugin.file, plugin.rules.policy.limits.artefact_bytes)?;
+                let file = plugin.signature_file();
+                let signature = read_signature(&file);
+                let failed = |source| DeployError::File { file, source };
+                (bytes.into(), signature.map_err(failed)?.map(Arc::from))
+            }
+            Self::Given(bytes, signature) => (bytes.clone(), signature.clone()),
+            Self::Kept(digest) => {
+                (store.get(*digest)?.into(), store.signature_of(*digest)?.map(Arc::from))
+            }
+        };
+        Ok(Signed { bytes, signature })
+    }
+}
+
+/// An artefact's bytes with its signature, if there is one.
+#[derive(Debug, Clone)]
+pub(super) struct Signed {
+    pub(super) bytes: Arc<[u8]>,
+    pub(super) signature: Option<Arc<str>>,
+}
+
+impl Signed {
+    /// Holds it against what the configuration trusts.
+    pub(super) fn check(
+        &self,
+        source: &Source,
+        plugin: &Plugin,
+        store: &VersionStore,
+    ) -> Result<(), DeployError> {
+        let place = || source.place(plugin, store);
+        let trust = &plugin.rules.trust;
+        let checked = trust.check(&plugin.name, &self.bytes, self.signature.as_deref(), place);
+        checked.map_err(|error| DeployError::Untrusted { file: source.name(plugin), source: error })
     }
 }
 
@@ -55,7 +118,7 @@ pub(super) struct Refused {
 pub(super) struct Prepared {
     pub(super) digest: Digest,
     pub(super) manifest: Manifest,
-    pub(super) bytes: Arc<[u8]>,
+    pub(super) artefact: Signed,
     pub(super) versions: Vec<(RouteName, Stage)>,
 }
 
@@ -66,28 +129,21 @@ pub(super) async fn prepare(
     source: Source,
     store: &VersionStore,
 ) -> Result<Prepared, Box<Refused>> {
-    let unread = |error| Box::new(Refused { digest: None, error });
+    let refused = |digest| move |error| Box::new(Refused { digest, error });
     let file = source.name(plugin);
-    let bytes: Arc<[u8]> = match source {
-        Source::Folder => read(&file, plugin.policy.limits.artefact_bytes).map_err(unread)?.into(),
-        Source::Given(bytes) => bytes,
-        Source::Kept(digest) => store.get(digest).map_err(|error| unread(error.into()))?.into(),
-    };
-    let digest = Digest::of(&bytes);
-    let failed = |error| Box::new(Refused { digest: Some(digest), error });
+    let signed = source.read(plugin, store).map_err(refused(None))?;
+    let digest = Digest::of(&signed.bytes);
+    let failed = refused(Some(digest));
+    signed.check(&source, plugin, store).map_err(failed)?;
+    let policy = &plugin.rules.policy;
     let artefact = sandbox
-        .compile(&bytes, plugin.policy.limits)
+        .compile(&signed.bytes, policy.limits)
         .map_err(|source| failed(DeployError::Artefact { file: file.clone(), source }))?;
     let mut versions = Vec::new();
     let mut manifest = None;
     for (route, stage) in &plugin.stages {
-        let version = sandbox.prepare(
-            &artefact,
-            &stage.plugin,
-            &stage.name,
-            &stage.configuration,
-            &plugin.policy,
-        );
+        let version =
+            sandbox.prepare(&artefact, &stage.plugin, &stage.name, &stage.configuration, policy);
         let version = version.await.map_err(|source| {
             let (route, stage) = (route.clone(), stage.name.as_str().to_owned());
             failed(DeployError::Stage { file: file.clone(), route, stage, source })
@@ -100,7 +156,14 @@ pub(super) async fn prepare(
         let reason = "no stage uses it".to_owned();
         failed(DeployError::Internal { file: file.clone(), reason })
     })?;
-    Ok(Prepared { digest, manifest, bytes, versions })
+    Ok(Prepared { digest, manifest, artefact: signed, versions })
+}
+
+/// The file of the signature of the artefact in a file.
+pub(super) fn beside(file: &Path) -> PathBuf {
+    let mut name = file.as_os_str().to_owned();
+    name.push(SIGNATURE_SUFFIX);
+    name.into()
 }
 
 /// The file's bytes. One that is too large is not read.

@@ -1,7 +1,7 @@
 //! The artefacts that ran, kept by digest in the state folder, and the record of which one runs.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashSet},
     fs::{self, File},
     io::{self, Write as _},
     path::{Path, PathBuf},
@@ -9,7 +9,7 @@ use std::{
 
 use waypost_core::PluginName;
 
-use super::History;
+use super::{History, prepare::beside, trust::read_signature};
 use crate::wasm::Digest;
 
 /// The record, beside the artefacts.
@@ -90,8 +90,17 @@ impl VersionStore {
         Ok(())
     }
 
-    /// Keeps an artefact.
-    pub(super) fn put(&self, digest: Digest, bytes: &[u8]) -> Result<(), StoreError> {
+    /// Keeps an artefact, and its signature if it has one.
+    pub(super) fn put(
+        &self,
+        digest: Digest,
+        bytes: &[u8],
+        signature: Option<&str>,
+    ) -> Result<(), StoreError> {
+        if let Some(signature) = signature {
+            let path = self.signature_file(digest);
+            write_whole(&path, signature.as_bytes()).map_err(failed(&path))?;
+        }
         let path = self.path(digest);
         if path.exists() {
             return Ok(());
@@ -106,6 +115,17 @@ impl VersionStore {
         if Digest::of(&bytes) == digest { Ok(bytes) } else { Err(StoreError::Damaged { path }) }
     }
 
+    /// The signature of a kept artefact, if it has one.
+    pub(super) fn signature_of(&self, digest: Digest) -> Result<Option<String>, StoreError> {
+        let path = self.signature_file(digest);
+        read_signature(&path).map_err(failed(&path))
+    }
+
+    /// Where the signature of a kept artefact stands.
+    pub(super) fn signature_file(&self, digest: Digest) -> PathBuf {
+        beside(&self.path(digest))
+    }
+
     fn path(&self, digest: Digest) -> PathBuf {
         self.folder.join(format!("{digest}.wasm"))
     }
@@ -115,13 +135,16 @@ impl VersionStore {
         let Ok(entries) = fs::read_dir(&self.folder) else {
             return;
         };
-        let is_kept = |path: &Path| {
-            let digests = histories.values().flat_map(|history| &history.versions);
-            let mut paths = digests.map(|known| self.path(known.digest));
-            paths.any(|kept| kept == path)
+        let digests = histories.values().flat_map(|history| &history.versions);
+        let kept: HashSet<PathBuf> = digests
+            .flat_map(|known| [self.path(known.digest), self.signature_file(known.digest)])
+            .collect();
+        let is_ours = |path: &Path| {
+            let extension = path.extension().unwrap_or_default();
+            extension == "wasm" || extension == "minisig"
         };
         for path in entries.filter_map(|entry| Some(entry.ok()?.path())) {
-            if path.extension().is_some_and(|extension| extension == "wasm") && !is_kept(&path) {
+            if is_ours(&path) && !kept.contains(&path) {
                 let _ = fs::remove_file(&path);
             }
         }
@@ -159,7 +182,7 @@ mod tests {
     fn a_kept_artefact_is_found_again_or_said_to_be_damaged() {
         let (store, _folder) = store();
         let digest = Digest::of(b"one");
-        store.put(digest, b"one").expect("it is kept");
+        store.put(digest, b"one", None).expect("it is kept");
         assert_eq!(store.get(digest).expect("it is there"), b"one");
         fs::write(store.path(digest), b"onf").expect("it is written");
         assert!(matches!(store.get(digest), Err(StoreError::Damaged { .. })));
@@ -169,8 +192,8 @@ mod tests {
     fn what_no_history_names_is_forgotten() {
         let (store, _folder) = store();
         let (kept, lost) = (Digest::of(b"kept"), Digest::of(b"lost"));
-        store.put(kept, b"kept").expect("it is kept");
-        store.put(lost, b"lost").expect("it is kept");
+        store.put(kept, b"kept", Some("signed")).expect("it is kept");
+        store.put(lost, b"lost", Some("signed")).expect("it is kept");
         let version = super::super::KeptVersion {
             digest: kept,
             version: "1".into(),
@@ -183,6 +206,8 @@ mod tests {
         store.save(&histories).expect("it is written");
         assert_eq!(store.load().expect("it is read"), histories);
         assert!(store.get(kept).is_ok() && store.get(lost).is_err());
+        assert_eq!(store.signature_of(kept).expect("it is read").as_deref(), Some("signed"));
+        assert_eq!(store.signature_of(lost).expect("it is gone"), None);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Deploys of guests written by hand, into stages whose versions the tests look at.
 
-mod policy;
+mod rules;
 
 use std::{fs, path::Path, sync::Arc, time::Duration};
 
@@ -15,7 +15,7 @@ use waypost_protocol::Pattern;
 use super::*;
 use crate::{
     router::{RouterMetrics, StageSet},
-    wasm::{Compiler, Digest, PluginPolicy, Sandbox, SandboxMetrics},
+    wasm::{Compiler, Digest, Sandbox, SandboxMetrics},
 };
 
 /// A guest that accepts a configuration of two bytes, `{}`, and traps on a longer one.
@@ -46,11 +46,11 @@ fn stand(stages: Vec<StageDefinition>) -> Stand {
 
 /// A deployer for the plugins in a path, which may be a link into the folder.
 fn stand_in(path: &Path, stages: Vec<StageDefinition>, folder: tempfile::TempDir) -> Stand {
-    stand_under(PluginPolicy::default(), path, stages, folder)
+    stand_under(PluginRules::default(), path, stages, folder)
 }
 
 fn stand_under(
-    policy: PluginPolicy,
+    rules: PluginRules,
     path: &Path,
     stages: Vec<StageDefinition>,
     folder: tempfile::TempDir,
@@ -79,7 +79,7 @@ fn stand_under(
         router_metrics: router_metrics.clone(),
         metrics: metrics.clone(),
     };
-    let deployer = Deployer::new(parts, path, &[route], |_| policy.clone());
+    let deployer = Deployer::new(parts, path, &[route], |_| rules.clone());
     Stand { deployer: Arc::new(deployer), stages: set, metrics, router_metrics, folder }
 }
 
@@ -274,17 +274,18 @@ async fn an_operators_artefact_is_deployed_or_refused_with_the_reason() {
     let stand = stand(vec![stage("only", "{}")]);
     let first = stand.put(&build(1));
     stand.deployer.load().await.expect("it is accepted");
-    let error = stand.deployer.deploy("guest", b"nothing".to_vec()).await.expect_err("no plugin");
+    let error =
+        stand.deployer.deploy("guest", b"nothing".to_vec(), None).await.expect_err("no plugin");
     assert!(error.to_string().contains("handed in"), "{error}");
     let (second, again) = (build(2), build(2));
     let digest = Digest::of(&second);
-    let deployed = stand.deployer.deploy("guest", second).await.expect("it is accepted");
+    let deployed = stand.deployer.deploy("guest", second, None).await.expect("it is accepted");
     assert_eq!((deployed, stand.running()), (Deployed::Swapped(digest), vec![digest.0]));
     stand.deployer.rescan().await;
     assert_eq!(stand.running(), [digest.0], "the folder's file is as old as before");
-    let deployed = stand.deployer.deploy("guest", again).await.expect("it runs");
+    let deployed = stand.deployer.deploy("guest", again, None).await.expect("it runs");
     assert_eq!(deployed, Deployed::Unchanged);
-    assert!(stand.deployer.deploy("gast", build(3)).await.is_err());
+    assert!(stand.deployer.deploy("gast", build(3), None).await.is_err());
     assert_eq!(stand.deployer.plugin_of("route", "only").expect("it is there"), "guest");
     assert!(stand.deployer.plugin_of("route", "other").is_err());
     let prefix = first.to_string()[..8].to_owned();

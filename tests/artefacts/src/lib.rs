@@ -1,13 +1,15 @@
-//! Artefacts that no toolchain makes: what the tests of several crates share.
+//! Artefacts that no toolchain makes, and signatures for artefacts: what the tests of several crates share.
 //!
 //! A guest is a core module in the text format with the contract's metadata, as a compiler would embed it.
 #![forbid(unsafe_code)]
 
 mod bomb;
 mod guest;
+mod signer;
 
 pub use bomb::{import_of_env, long_function};
 pub use guest::{FORWARD, Guest};
+pub use signer::Signer;
 use wit_component::{StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 

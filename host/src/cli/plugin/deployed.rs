@@ -50,6 +50,9 @@ pub(crate) struct Deploy {
     /// The plugin; the name of the file, if neither this nor --stage is given.
     #[arg(long, value_name = "NAME", value_parser = plugin)]
     plugin: Option<PluginName>,
+    /// Its signature by minisign; the file's name with .minisig behind it, if that is there.
+    #[arg(long, value_name = "FILE")]
+    signature: Option<PathBuf>,
     #[command(flatten)]
     admin: AdminOptions,
 }
@@ -125,7 +128,9 @@ pub(super) async fn deploy(options: &Deploy) -> Result<(), Failure> {
             format!("/api/v1/plugins/{named}/versions")
         }
     };
-    let Changed { plugin, swapped, status } = options.admin.post(&path, bytes).await?;
+    let signature = signature(options)?;
+    let Changed { plugin, swapped, status } =
+        options.admin.deploy(&path, bytes, signature.as_deref()).await?;
     let (version, digest) = (&status.version, short(&status.digest));
     if swapped {
         eprintln!("{plugin} {version} ({digest}) runs in {}", stages(&status));
@@ -133,6 +138,19 @@ pub(super) async fn deploy(options: &Deploy) -> Result<(), Failure> {
         eprintln!("{plugin} {version} ({digest}) runs already");
     }
     Ok(())
+}
+
+/// The signature that is named, or that lies beside the artefact.
+fn signature(options: &Deploy) -> anyhow::Result<Option<Vec<u8>>> {
+    let mut beside = options.file.clone().into_os_string();
+    beside.push(".minisig");
+    let file = options.signature.clone().unwrap_or_else(|| beside.into());
+    match fs::read(&file) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound && options.signature.is_none() => {
+            Ok(None)
+        }
+        read => Ok(Some(read.with_context(|| format!("{} cannot be read", file.display()))?)),
+    }
 }
 
 pub(super) async fn rollback(options: &Rollback) -> Result<(), Failure> {

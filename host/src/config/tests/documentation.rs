@@ -20,6 +20,7 @@ fn row(key: &Key) -> String {
     let Key { path, kind, default, range } = key;
     let overridden = path.strip_prefix("plugins.override.<plugin>.");
     let default = match overridden {
+        Some("digest") => "none".to_owned(),
         Some("grants") => "as `plugins.grants`".to_owned(),
         Some(limit) => format!("as `plugins.limits.{limit}`"),
         None if path == "topic.block_max_ms" => "as `router.block_max_ms`".to_owned(),
