@@ -13,6 +13,9 @@ pub use signer::Signer;
 use wit_component::{StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
+/// A useful guest: a filter by the first byte of the key, described in `tests/guests/by-hand`.
+pub const KEEP_BY_KEY: &str = include_str!("../../guests/by-hand/keep-by-key.wat");
+
 /// The artefact of a module's text: what `wasm-tools parse` and `wasm-tools component embed` make of it.
 ///
 /// # Panics
