@@ -167,7 +167,7 @@ fn settings(draft: Draft) -> Settings {
             insecure_no_auth: listen.insecure_no_auth,
             tls: listen.tls,
             state_folder: router.state_folder.clone(),
-            max_connections: listen.max_connections,
+            incoming: listen.incoming,
             max_streams: listen.max_streams,
             max_subscriptions: listen.max_subscriptions,
             max_in_flight: listen.max_in_flight,

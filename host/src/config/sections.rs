@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use waypost_core::{PluginName, RollbackPolicy};
+use waypost_core::{IncomingPolicy, PluginName, RollbackPolicy};
 use waypost_protocol::{
     Limits, MAX_BATCH_MESSAGES, MAX_FRAME_BYTES, MAX_HEADERS, MAX_MESSAGE_BYTES,
 };
@@ -64,7 +64,7 @@ pub(super) struct ListenSection {
     pub(super) address: SocketAddr,
     pub(super) insecure_no_auth: bool,
     pub(super) tls: Option<TlsFiles>,
-    pub(super) max_connections: usize,
+    pub(super) incoming: IncomingPolicy,
     pub(super) max_streams: u32,
     pub(super) max_subscriptions: usize,
     pub(super) max_in_flight: usize,
@@ -128,7 +128,11 @@ fn listen(section: &mut Section<'_, '_>) -> ListenSection {
         address: address(section, 4433),
         insecure_no_auth: section.boolean("insecure_no_auth", false),
         tls: tls(section),
-        max_connections: section.integer("max_connections", 10_000, 1..=1_000_000),
+        incoming: IncomingPolicy {
+            max_connections: section.integer("max_connections", 10_000, 1..=1_000_000),
+            max_handshakes: section.integer("max_handshakes", 1000, 1..=1_000_000),
+            retry_above_handshakes: section.integer("retry_above_handshakes", 100, 0..=1_000_000),
+        },
         max_streams: section.integer("max_streams", 100, 1..=100_000),
         max_subscriptions: section.integer("max_subscriptions", 64, 1..=100_000),
         max_in_flight: section.integer("max_in_flight", 256, 1..=100_000),

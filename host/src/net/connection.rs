@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use quinn::{Connection, VarInt};
+use quinn::{Connecting, Connection, VarInt};
 use tokio::{sync::watch, task::JoinSet};
 use waypost_protocol::{
     ConnectionId, ErrorCode, Frame, Limits,
@@ -16,9 +16,11 @@ use waypost_protocol::{
 };
 
 use super::{
+    NetSettings,
     endpoint::Shared,
     frames::{FrameReader, FrameWriter, Violation},
     identity::Identity,
+    metrics::Standing,
     publish, subscription,
 };
 
@@ -26,16 +28,26 @@ use super::{
 #[derive(Debug)]
 pub(super) struct Peer {
     pub(super) shared: Arc<Shared>,
+    /// What held when it connected.
+    pub(super) settings: Arc<NetSettings>,
     pub(super) id: ConnectionId,
     pub(super) identity: Identity,
     pub(super) limits: Limits,
     pub(super) subscriptions: AtomicUsize,
 }
 
-pub(super) async fn serve(incoming: quinn::Incoming, id: ConnectionId, shared: Arc<Shared>) {
-    let timeout = shared.settings.handshake_timeout;
-    let remote = incoming.remote_address();
-    let connection = match tokio::time::timeout(timeout, async { incoming.await }).await {
+/// A connection that was let in; its handshake ends when the guard is dropped.
+pub(super) struct Entrant {
+    pub(super) connecting: Connecting,
+    pub(super) handshake: Standing,
+    pub(super) id: ConnectionId,
+    pub(super) settings: Arc<NetSettings>,
+}
+
+pub(super) async fn serve(entrant: Entrant, shared: Arc<Shared>) {
+    let Entrant { connecting, handshake, id, settings } = entrant;
+    let remote = connecting.remote_address();
+    let connection = match tokio::time::timeout(settings.handshake_timeout, connecting).await {
         Ok(Ok(connection)) => connection,
         // TLS has told the peer, in an alert of its own.
         Ok(Err(error)) => {
@@ -49,7 +61,9 @@ pub(super) async fn serve(incoming: quinn::Incoming, id: ConnectionId, shared: A
         }
     };
     let _standing = shared.metrics.connected();
-    if let Err(Violation::Told { code, message }) = converse(&connection, id, &shared).await {
+    if let Err(Violation::Told { code, message }) =
+        converse(&connection, id, &settings, handshake, &shared).await
+    {
         let remote = connection.remote_address();
         if code == ErrorCode::ShuttingDown {
             tracing::debug!(connection = %id, %remote, "let a client go");
@@ -64,12 +78,15 @@ pub(super) async fn serve(incoming: quinn::Incoming, id: ConnectionId, shared: A
 async fn converse(
     connection: &Connection,
     id: ConnectionId,
+    settings: &Arc<NetSettings>,
+    handshake: Standing,
     shared: &Arc<Shared>,
 ) -> Result<(), Violation> {
-    let timeout = shared.settings.handshake_timeout;
     let late = |_| Violation::new(ErrorCode::HandshakeTimeout, "no complete hello came in time");
-    let shaken = tokio::time::timeout(timeout, shake_hands(connection, id, shared));
-    let (mut reader, mut writer, peer) = shaken.await.map_err(late)??;
+    let shaken = shake_hands(connection, id, settings, shared);
+    let shaken = tokio::time::timeout(settings.handshake_timeout, shaken).await;
+    let (mut reader, mut writer, peer) = shaken.map_err(late)??;
+    drop(handshake);
     let mut stopping = shared.stopping.clone();
     let mut told = false;
     let mut streams = JoinSet::new();
@@ -116,9 +133,9 @@ async fn converse(
 async fn shake_hands(
     connection: &Connection,
     id: ConnectionId,
+    settings: &Arc<NetSettings>,
     shared: &Arc<Shared>,
 ) -> Result<(FrameReader, FrameWriter, Arc<Peer>), Violation> {
-    let settings = &shared.settings;
     let (send, receive) = connection.accept_bi().await.map_err(|_| Violation::Lost)?;
     let ours = settings.limits;
     let mut reader =
@@ -135,7 +152,8 @@ async fn shake_hands(
     tracing::debug!(connection = %id, ?identity, client = hello.client_version, "connected");
     writer.write(&welcome(id, limits, settings.idle_timeout)).await?;
     let subscriptions = AtomicUsize::new(0);
-    let peer = Peer { shared: shared.clone(), id, identity, limits, subscriptions };
+    let (shared, settings) = (shared.clone(), settings.clone());
+    let peer = Peer { shared, settings, id, identity, limits, subscriptions };
     Ok((reader, writer, Arc::new(peer)))
 }
 
@@ -186,7 +204,7 @@ async fn stream_of(
     send: quinn::SendStream,
     receive: quinn::RecvStream,
 ) -> Result<(), Violation> {
-    let settings = &peer.shared.settings;
+    let settings = &peer.settings;
     let metrics = peer.shared.metrics.clone();
     let limit = peer.limits.max_frame_bytes;
     let mut reader = FrameReader::new(receive, limit, settings.stalled_frame_timeout);
@@ -224,7 +242,7 @@ pub(super) struct Seat<'a>(&'a Peer);
 
 impl Peer {
     pub(super) fn take_seat(&self) -> Option<Seat<'_>> {
-        let most = self.shared.settings.max_subscriptions;
+        let most = self.settings.max_subscriptions;
         let seat = Seat(self);
         (self.subscriptions.fetch_add(1, Ordering::AcqRel) < most).then_some(seat)
     }

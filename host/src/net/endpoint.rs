@@ -11,13 +11,16 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use quinn::{EndpointConfig, IdleTimeout, TokioRuntime, TransportConfig, VarInt};
 use socket2::SockRef;
 use tokio::{sync::watch, task::JoinSet};
+use waypost_core::{Attempt, IncomingAction, IncomingLoad};
 use waypost_protocol::{ConnectionId, ErrorCode};
 
 use super::{
-    NetMetrics, NetSettings, TlsError, connection,
+    NetMetrics, NetSettings, TlsError,
+    connection::{self, Entrant},
     listening::{Listening, Prepared},
     tls::Source,
 };
@@ -66,7 +69,8 @@ pub struct Server {
 /// What every connection shares.
 #[derive(Debug)]
 pub(super) struct Shared {
-    pub(super) settings: NetSettings,
+    /// What holds for new connections.
+    pub(super) settings: ArcSwap<NetSettings>,
     pub(super) router: Router,
     pub(super) metrics: Arc<NetMetrics>,
     /// The deadline of the shutdown, once there is one.
@@ -104,6 +108,7 @@ impl Server {
         let listening = Arc::new(Listening::new(endpoint.clone(), prepared, metrics.clone()));
         let watcher = listening.watch();
         let (stopping, receiver) = watch::channel(None);
+        let settings = ArcSwap::from_pointee(settings);
         let shared = Arc::new(Shared { settings, router, metrics, stopping: receiver });
         let accepting = tokio::spawn(accept(endpoint.clone(), shared));
         Ok(Self { endpoint, address, listening, _watcher: watcher, stopping, accepting })
@@ -186,13 +191,57 @@ async fn accept(endpoint: quinn::Endpoint, shared: Arc<Shared>) {
             else => break,
         };
         while connections.try_join_next().is_some() {}
-        if connections.len() >= shared.settings.max_connections {
-            shared.metrics.error(ErrorCode::TooManyConnections);
-            incoming.refuse();
-            continue;
+        if let Some(entrant) = admit(incoming, connections.len(), &next, &shared) {
+            connections.spawn(connection::serve(entrant, shared.clone()));
         }
-        let id = ConnectionId(next.fetch_add(1, Ordering::Relaxed));
-        connections.spawn(connection::serve(incoming, id, shared.clone()));
     }
     while connections.join_next().await.is_some() {}
+}
+
+/// Lets an attempt in, or sends it away.
+fn admit(
+    incoming: quinn::Incoming,
+    connections: usize,
+    next: &AtomicU64,
+    shared: &Shared,
+) -> Option<Entrant> {
+    let settings = shared.settings.load_full();
+    let handshakes = usize::try_from(shared.metrics.handshakes.get()).unwrap_or_default();
+    let attempt = Attempt {
+        is_validated: incoming.remote_address_validated(),
+        may_retry: incoming.may_retry(),
+    };
+    let action = settings.incoming.action(IncomingLoad { connections, handshakes }, attempt);
+    shared.metrics.attempt(action);
+    match action {
+        IncomingAction::Accept => {
+            let remote = incoming.remote_address();
+            let connecting = match incoming.accept() {
+                Ok(connecting) => connecting,
+                // TLS has told the peer, in an alert of its own.
+                Err(error) => {
+                    shared.metrics.error(ErrorCode::HandshakeFailed);
+                    tracing::debug!(%remote, %error, "a handshake failed at once");
+                    return None;
+                }
+            };
+            let id = ConnectionId(next.fetch_add(1, Ordering::Relaxed));
+            return Some(Entrant {
+                connecting,
+                handshake: shared.metrics.handshake(),
+                id,
+                settings,
+            });
+        }
+        IncomingAction::Retry => {
+            // It fails only where `may_retry` says so.
+            let _ = incoming.retry();
+        }
+        IncomingAction::Refuse => {
+            shared.metrics.error(ErrorCode::TooManyConnections);
+            incoming.refuse();
+        }
+        IncomingAction::Ignore => incoming.ignore(),
+    }
+    None
 }

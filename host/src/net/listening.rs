@@ -18,6 +18,15 @@ use crate::{
     watch::{LOOK_INTERVAL, Watcher},
 };
 
+/// Attempts to connect that wait to be looked at, which is until the accepting task runs; further ones are
+/// not answered, and come again.
+const MAX_WAITING_ATTEMPTS: usize = 1024;
+/// What is kept of one attempt behind its first packet until it is looked at. There is no early data, and the
+/// hello of TLS takes two packets with keys for a time of quantum computers.
+const ATTEMPT_BYTES: u64 = 16 << 10;
+/// What is kept of all of them.
+const ATTEMPTS_BYTES: u64 = 4 << 20;
+
 /// The configuration of new connections as it is made at first.
 #[derive(Debug)]
 pub(super) struct Prepared {
@@ -61,7 +70,11 @@ impl Prepared {
         metrics.certificate_expiry.set(pair.expires());
         let running = pair.fingerprint;
         let mut config = ServerConfig::with_crypto(Arc::new(tls::server_config(pair)?));
-        config.transport_config(Arc::new(transport));
+        config
+            .transport_config(Arc::new(transport))
+            .max_incoming(MAX_WAITING_ATTEMPTS)
+            .incoming_buffer_size(ATTEMPT_BYTES)
+            .incoming_buffer_size_total(ATTEMPTS_BYTES);
         Ok(Self { config, source, running })
     }
 }

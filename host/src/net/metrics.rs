@@ -1,6 +1,7 @@
 //! What the network counts.
 
 use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use waypost_core::IncomingAction;
 use waypost_protocol::ErrorCode;
 
 /// The network's series.
@@ -10,6 +11,10 @@ pub struct NetMetrics {
     pub connections: IntGauge,
     /// Connections that were accepted.
     pub accepted: IntCounter,
+    /// Attempts to connect by what became of them.
+    pub attempts: IntCounterVec,
+    /// Handshakes that are under way.
+    pub handshakes: IntGauge,
     /// Streams that stand.
     pub streams: IntGauge,
     /// Errors that peers were told, by code.
@@ -34,6 +39,17 @@ impl NetMetrics {
         let metrics = Self {
             connections: IntGauge::new("waypost_connections", "Connections that stand")?,
             accepted: IntCounter::new("waypost_connections_total", "Connections accepted")?,
+            attempts: IntCounterVec::new(
+                Opts::new(
+                    "waypost_connection_attempts_total",
+                    "Attempts to connect by what became of them",
+                ),
+                &["action"],
+            )?,
+            handshakes: IntGauge::new(
+                "waypost_handshakes",
+                "Connections that have not yet sent a complete hello",
+            )?,
             streams: IntGauge::new(
                 "waypost_streams",
                 "Publish and subscription streams that stand",
@@ -65,11 +81,16 @@ impl NetMetrics {
         for outcome in ["accepted", "refused"] {
             metrics.certificate_reloads.with_label_values(&[outcome]);
         }
+        for action in ["accepted", "retried", "refused", "ignored"] {
+            metrics.attempts.with_label_values(&[action]);
+        }
         for outcome in ["committed", "rejected"] {
             metrics.publishes.with_label_values(&[outcome]);
         }
         registry.register(Box::new(metrics.connections.clone()))?;
         registry.register(Box::new(metrics.accepted.clone()))?;
+        registry.register(Box::new(metrics.attempts.clone()))?;
+        registry.register(Box::new(metrics.handshakes.clone()))?;
         registry.register(Box::new(metrics.streams.clone()))?;
         registry.register(Box::new(metrics.errors.clone()))?;
         registry.register(Box::new(metrics.publishes.clone()))?;
@@ -77,6 +98,21 @@ impl NetMetrics {
         registry.register(Box::new(metrics.certificate_expiry.clone()))?;
         registry.register(Box::new(metrics.certificate_reloads.clone()))?;
         Ok(metrics)
+    }
+
+    pub(super) fn attempt(&self, action: IncomingAction) {
+        let action = match action {
+            IncomingAction::Accept => "accepted",
+            IncomingAction::Retry => "retried",
+            IncomingAction::Refuse => "refused",
+            IncomingAction::Ignore => "ignored",
+        };
+        self.attempts.with_label_values(&[action]).inc();
+    }
+
+    /// Counts a handshake until the guard is dropped.
+    pub(super) fn handshake(&self) -> Standing {
+        Standing::new(&self.handshakes)
     }
 
     /// Counts a connection until the guard is dropped, however its task ends.

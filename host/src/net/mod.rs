@@ -20,6 +20,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 pub use endpoint::{BindError, Server};
 pub use metrics::NetMetrics;
 pub use tls::{TlsError, TlsFiles};
+use waypost_core::IncomingPolicy;
 use waypost_protocol::Limits;
 
 use crate::router::QueueLimits;
@@ -35,8 +36,8 @@ pub struct NetSettings {
     pub tls: Option<TlsFiles>,
     /// Where the development certificate is kept.
     pub state_folder: PathBuf,
-    /// Connections at a time.
-    pub max_connections: usize,
+    /// How many may be connected and connecting at a time.
+    pub incoming: IncomingPolicy,
     /// Streams of one connection at a time, the control stream not counted.
     pub max_streams: u32,
     /// Subscriptions of one connection at a time.

@@ -30,7 +30,7 @@ pub(super) async fn serve(
     reader: FrameReader,
     writer: &mut FrameWriter,
 ) -> Result<(), Violation> {
-    let most = peer.shared.settings.max_in_flight.max(1);
+    let most = peer.settings.max_in_flight.max(1);
     let (waiting, results) = mpsc::channel(most);
     let taking = take(peer, first, reader, waiting);
     let answering = answer(peer, results, writer, most);

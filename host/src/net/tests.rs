@@ -1,5 +1,7 @@
 //! Peers of every manner against a real endpoint on loopback.
 
+mod incoming;
+
 use std::{net::Ipv4Addr, path::Path};
 
 use bytes::BytesMut;
@@ -25,7 +27,11 @@ fn settings(state: &Path) -> NetSettings {
         insecure_no_auth: false,
         tls: None,
         state_folder: state.to_owned(),
-        max_connections: 100,
+        incoming: IncomingPolicy {
+            max_connections: 100,
+            max_handshakes: 100,
+            retry_above_handshakes: 100,
+        },
         max_streams: 10,
         max_subscriptions: 1,
         max_in_flight: 8,
@@ -54,7 +60,14 @@ fn client(ca: &Path, alpn: &[u8]) -> quinn::Endpoint {
 }
 
 fn start() -> Running {
+    start_with(|_| {})
+}
+
+/// Starts with other settings than those of most tests.
+fn start_with(set: impl FnOnce(&mut NetSettings)) -> Running {
     let state = tempfile::tempdir().expect("a folder");
+    let mut settings = settings(state.path());
+    set(&mut settings);
     let registry = prometheus::Registry::new();
     let metrics = std::sync::Arc::new(NetMetrics::register(&registry).expect("a new registry"));
     let router = Router::start(
@@ -67,8 +80,7 @@ fn start() -> Running {
         },
         std::sync::Arc::new(RouterMetrics::register(&registry).expect("a new registry")),
     );
-    let server =
-        Server::bind(settings(state.path()), router, metrics.clone()).expect("loopback is free");
+    let server = Server::bind(settings, router, metrics.clone()).expect("loopback is free");
     let endpoint = client(&server.ca().expect("the development authority"), ALPN);
     Running { server, endpoint, metrics, _state: state }
 }

@@ -34,7 +34,7 @@ fn an_unknown_key_is_told_what_it_probably_was() {
     "), @r#"
     waypost.toml:2:1: [listen] has no key "adress"; hint: did you mean address?
     waypost.toml:3:1: [listen] has no key "threads"; hint: threads stands in [router]
-    waypost.toml:4:1: [listen] has no key "colour"; hint: known are address, insecure_no_auth, certificate, key, max_connections, max_streams, max_subscriptions, max_in_flight, handshake_timeout_ms, idle_timeout_ms, stalled_frame_timeout_ms
+    waypost.toml:4:1: [listen] has no key "colour"; hint: known are address, insecure_no_auth, certificate, key, max_connections, max_handshakes, retry_above_handshakes, max_streams, max_subscriptions, max_in_flight, handshake_timeout_ms, idle_timeout_ms, stalled_frame_timeout_ms
     waypost.toml:5:2: there is no section "lissten"; hint: did you mean listen?
     waypost.toml:6:1: route r has neither a destination nor a stage that could give one; hint: set to, or add a stage that gives messages a topic
     waypost.toml:9:1: [[route]] has no key "destination"; hint: did you mean to?
