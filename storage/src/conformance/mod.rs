@@ -38,7 +38,8 @@ pub async fn check<S: Storage, F: Future<Output = S>>(fresh: impl Fn() -> F) {
             10 => routes::parked_messages_come_back_whole_and_in_order(&*storage).await,
             11 => trimming::what_is_trimmed_is_counted_and_gone(&*storage).await,
             12 => trimming::a_partition_that_was_trimmed_empty_goes_on_counting(&*storage).await,
-            13 => a_fence_ends_writing_and_leaves_reading(&*storage).await,
+            13 => trimming::a_long_trim_says_that_there_is_more(&*storage).await,
+            14 => a_fence_ends_writing_and_leaves_reading(&*storage).await,
             _ => return,
         }
     }

@@ -5,7 +5,7 @@ use waypost_protocol::Offset;
 
 use super::{read_from, store, texts};
 use crate::{
-    ReadError, ReadLimit, Seek, Storage,
+    ReadError, ReadLimit, Seek, Storage, Unit,
     testing::{append, batch, partition},
 };
 
@@ -49,6 +49,23 @@ pub(super) async fn a_partition_that_was_trimmed_empty_goes_on_counting(storage:
     assert_eq!(store(storage, append(0, 1, "new", 5)).await, 3);
     let batches = read_from(storage, 0, 3).await;
     assert_eq!(batches.first().map(|stored| stored.envelope.ingest_ms), Some(10));
+}
+
+pub(super) async fn a_long_trim_says_that_there_is_more(storage: &impl Storage) {
+    let appends = (0..2500).map(|_| append(0, 1, "x", 0)).collect();
+    storage.commit(Unit { appends, step: None }).await.expect("it is committed");
+    let one = Retention { max_messages: Some(1), ..Retention::default() };
+    let mut gone = 0;
+    loop {
+        let report = storage.trim(partition(0), one, 0).await.expect("it exists");
+        gone += report.trimmed.total().batches;
+        assert_eq!(report.first, Offset(gone));
+        if !report.more {
+            break;
+        }
+    }
+    assert_eq!(gone, 2499);
+    assert_eq!(read_from(storage, 0, 2499).await.len(), 1);
 }
 
 pub(super) async fn prepare(storage: &impl Storage) {

@@ -14,6 +14,7 @@ mod tail;
 #[cfg(test)]
 mod tests;
 mod value;
+mod watch;
 mod writer;
 
 use std::{num::NonZeroU32, path::PathBuf, sync::Arc, thread};
@@ -26,6 +27,7 @@ use tokio::{
     sync::{Semaphore, mpsc, oneshot},
     task::spawn_blocking,
 };
+use watch::Watch;
 use waypost_core::{Partition, Retention, RouteName, StreamName};
 use waypost_protocol::{Epoch, Offset, ProducerId};
 use writer::{Reply, Request, Writer};
@@ -98,11 +100,14 @@ impl EmbeddedStorage {
         let opened =
             open::open(&folder, config.cache_bytes, config.max_producers, config.accept_loss)?;
         let shared = Arc::new(Shared::new(config.tail_bytes));
+        let no_thread = |source| OpenError::Io { path: folder.clone(), source };
+        let watch = Watch::start(opened.store.clone(), shared.fence.clone()).map_err(no_thread)?;
         let writer = Writer {
             store: opened.store.clone(),
             ledger: opened.ledger,
             number: opened.number,
             shared: shared.clone(),
+            watch,
             synced: Arc::new(opened.synced),
             folder: folder.clone(),
             reserve_bytes,
@@ -112,7 +117,7 @@ impl EmbeddedStorage {
         let (requests, receiver) = mpsc::channel(config.queue.max(1));
         let thread = thread::Builder::new().name("storage-writer".into());
         let thread = thread.spawn(move || writer.run(receiver));
-        let thread = thread.map_err(|source| OpenError::Io { path: folder, source })?;
+        let thread = thread.map_err(no_thread)?;
         let reads = Arc::new(Semaphore::new(config.reads.max(1)));
         let (store, requests, writer) = (Some(opened.store), Some(requests), Some(thread));
         Ok(Self { shared, store, reads, requests, writer })

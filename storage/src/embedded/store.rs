@@ -100,6 +100,11 @@ impl Store {
         self.database.persist(PersistMode::SyncAll)
     }
 
+    /// Whether a background thread of the library failed.
+    pub(super) fn health(&self) -> fjall::Result<()> {
+        self.database.persist(PersistMode::Buffer)
+    }
+
     /// Has everything that stands in the journal only written into tables, in the background.
     pub(super) fn flush(&self) -> fjall::Result<()> {
         for keyspace in [&self.log, &self.index, &self.state, &self.commits] {

@@ -61,6 +61,26 @@ async fn what_was_committed_is_there_after_a_restart() {
     conformance::check_kept(async || open(folder.path()), EmbeddedStorage::close).await;
 }
 
+#[tokio::test]
+async fn what_arrives_during_a_sync_shares_the_next_one() {
+    let folder = tempfile::tempdir().expect("a folder");
+    written(folder.path(), 1).await;
+    let storage = Arc::new(open(folder.path()));
+    let units = (0..200).map(|_| {
+        let storage = storage.clone();
+        tokio::spawn(async move { storage.commit(Unit::append(append(0, 1, "x", 0))).await })
+    });
+    let mut numbers = std::collections::BTreeSet::new();
+    for unit in units.collect::<Vec<_>>() {
+        let committed = unit.await.expect("it is well").expect("it is committed");
+        numbers.insert(committed.number);
+    }
+    // All were sent before the first answer was looked at.
+    assert!(numbers.len() < 100, "{} commits", numbers.len());
+    let last = numbers.last().map(|number| number.0);
+    assert_eq!(last, Some(2 + numbers.len() as u64), "numbers have no gaps");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn below_the_reserve_only_what_takes_no_space_goes_on() {
     let folder = tempfile::tempdir().expect("a folder");

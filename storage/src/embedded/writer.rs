@@ -28,6 +28,7 @@ use super::{
     store::{Changes, Space, Store, encode_index},
     synced::SyncedFile,
     value,
+    watch::Watch,
 };
 use crate::{
     CommitError, CommitNumber, Committed, DeclareError, OpenedProducer, TrimReport, Unit,
@@ -54,6 +55,7 @@ pub(super) struct Writer {
     pub(super) ledger: Ledger,
     pub(super) number: CommitNumber,
     pub(super) shared: Arc<Shared>,
+    pub(super) watch: Watch,
     pub(super) synced: Arc<SyncedFile>,
     pub(super) folder: PathBuf,
     pub(super) reserve_bytes: u64,
@@ -105,6 +107,7 @@ impl Writer {
         drop(sync);
         // It ends with its channel; what it could still say stands in the fence.
         drop(beside.map(thread::JoinHandle::join));
+        self.watch.end();
     }
 
     /// Syncs the file with the last number, beside the next commit.
@@ -241,7 +244,8 @@ impl Writer {
         let value = Bytes::copy_from_slice(&number.0.to_be_bytes());
         changes.insert((Space::State, keys::LAST_COMMIT.to_vec()), Some(value.clone()));
         changes.insert((Space::Commits, keys::chain_slot(number).to_vec()), Some(value));
-        let written = self.store.commit(changes).map_err(|error| error.to_string());
+        let written = self.watch.over(|| self.store.commit(changes));
+        let written = written.map_err(|error| error.to_string());
         let written = written.and_then(|()| {
             self.synced.write(number).map_err(|error| format!("the last number: {error}"))
         });
