@@ -1,6 +1,6 @@
 //! The trait over storage engines.
 
-use std::num::NonZeroU32;
+use std::{fmt, num::NonZeroU32};
 
 use futures_core::future::BoxFuture;
 use waypost_core::{Partition, Retention, RouteName, StreamName, Trimmed};
@@ -34,6 +34,27 @@ pub struct Promises {
     pub survives_kill: bool,
     /// Whether what is committed outlives the loss of power.
     pub survives_power_loss: bool,
+}
+
+impl fmt::Display for AtomicScope {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Store => "a unit is written whole or not at all",
+            Self::Stream => "a unit is written whole or not at all within each stream",
+            Self::None => "each batch is written by itself",
+        })
+    }
+}
+
+impl fmt::Display for Promises {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let outlives = match (self.survives_kill, self.survives_power_loss) {
+            (_, true) => "what is acknowledged outlives the process and the loss of power",
+            (true, false) => "what is acknowledged outlives the process, not the loss of power",
+            (false, false) => "nothing outlives the process",
+        };
+        write!(formatter, "{}: {}; {outlives}", self.engine, self.scope)
+    }
 }
 
 /// What opening a producer found.
@@ -93,7 +114,8 @@ pub trait Storage: Send + Sync + 'static {
     ) -> BoxFuture<'_, Result<OpenedProducer, CommitError>>;
 
     /// Forgets producers that published nothing and were not opened since a time, and says how many. They
-    /// are told [`UnknownProducer`](CommitError::UnknownProducer) from then on.
+    /// are told [`UnknownProducer`](CommitError::UnknownProducer) from then on. A call takes a bounded number
+    /// of them: it is repeated until it says none.
     ///
     /// # Errors
     ///
@@ -188,4 +210,27 @@ pub trait Storage: Send + Sync + 'static {
         route: RouteName,
         source: Partition,
     ) -> BoxFuture<'_, Result<Vec<ParkedMessage>, ReadError>>;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn promises_are_told_in_a_sentence() {
+        let check = |scope, survives_kill, survives_power_loss, expected: &str| {
+            let engine = "x";
+            let promises = Promises { engine, scope, survives_kill, survives_power_loss };
+            assert_eq!(promises.to_string(), expected);
+        };
+        let all = "x: a unit is written whole or not at all; what is acknowledged outlives the process \
+                   and the loss of power";
+        check(AtomicScope::Store, true, true, all);
+        check(
+            AtomicScope::None,
+            false,
+            false,
+            "x: each batch is written by itself; nothing outlives the process",
+        );
+    }
 }

@@ -78,7 +78,8 @@ impl EmbeddedConfig {
     }
 }
 
-/// Streams on the local disk. Its futures run on a tokio runtime.
+/// Streams on the local disk. Its futures run on a tokio runtime. Dropping it commits what waits and blocks
+/// until that is done; [`close`](Self::close) does not block.
 #[derive(Debug)]
 pub struct EmbeddedStorage {
     shared: Arc<Shared>,
