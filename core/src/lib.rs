@@ -40,6 +40,6 @@ pub use stream::{Partition, PartitionIndex};
 pub use table::{EntryId, RouteTable};
 pub use topic_rules::{OnFull, TopicRule, TopicRuleId, TopicRules};
 pub use verdict::{
-    Change, ChangeColumn, ContractError, Emitted, Failed, Folded, OutputLimits, Retried,
-    StageOutput, Verdict, fold,
+    Change, ChangeColumn, ContractError, Emitted, EmittedMessage, Failed, Folded, OutputLimits,
+    Retried, StageOutput, Verdict, fold,
 };

@@ -62,6 +62,19 @@ pub struct Emitted {
     pub payloads: Option<ChangeColumn>,
 }
 
+/// A message that replaces another one.
+#[derive(Debug, Clone, Copy)]
+pub struct EmittedMessage<'a> {
+    /// The topic that the plugin gave it, which may be none; its source's when the plugin gave it none.
+    pub new_topic: Option<&'a [u8]>,
+    /// Its key.
+    pub key: Option<&'a [u8]>,
+    /// Its headers.
+    pub headers: Headers<'a>,
+    /// Its payload.
+    pub payload: &'a [u8],
+}
+
 /// A plugin's answer to one batch.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct StageOutput {
@@ -342,35 +355,15 @@ impl<'a> Rebuild<'a> {
         let Some(emitted) = self.emitted else {
             return Err(ContractError::Source { position });
         };
-        let topic = match ChangeColumn::at(emitted.topics.as_ref(), position) {
-            (Change::Inherit, _) => source.topic(),
-            (Change::Clear, _) => return Err(ContractError::NoTopic { position }),
-            (Change::Set, value) => match emitted_topic(value) {
-                Ok(topic) => topic,
-                Err(error) => return Ok(Err(error)),
-            },
+        let EmittedMessage { new_topic, key, headers, payload } =
+            emitted.message(source, position)?;
+        let topic = match new_topic.map(emitted_topic) {
+            None => source.topic(),
+            Some(Ok(topic)) => topic,
+            Some(Err(error)) => return Ok(Err(error)),
         };
-        let key = match ChangeColumn::at(emitted.keys.as_ref(), position) {
-            (Change::Inherit, _) => source.key(),
-            (Change::Clear, _) => None,
-            (Change::Set, value) => Some(value),
-        };
-        let headers = match ChangeColumn::at(emitted.headers.as_ref(), position) {
-            (Change::Inherit, _) => source.headers().as_bytes(),
-            (Change::Clear, _) => &[],
-            (Change::Set, value) => {
-                Headers::check(value)
-                    .map_err(|source| ContractError::Headers { position, source })?;
-                value
-            }
-        };
-        let payload = match ChangeColumn::at(emitted.payloads.as_ref(), position) {
-            (Change::Inherit, _) => source.payload(),
-            (Change::Clear, _) => &[],
-            (Change::Set, value) => value,
-        };
-        self.append(|builder| builder.push(topic, key, headers, payload, source.created_ms()))
-            .map(Ok)
+        let (headers, created_ms) = (headers.as_bytes(), source.created_ms());
+        self.append(|builder| builder.push(topic, key, headers, payload, created_ms)).map(Ok)
     }
 }
 
@@ -382,6 +375,45 @@ fn emitted_topic(value: &[u8]) -> Result<&str, String> {
         return Err(format!("the plugin gave the topic {topic}, which belongs to the router"));
     }
     Ok(topic)
+}
+
+impl Emitted {
+    /// The message at a position, with what it inherits from its source. Of an answer that was folded each
+    /// one is there.
+    ///
+    /// # Errors
+    ///
+    /// Its topic is cleared, or its headers are malformed.
+    pub fn message<'a>(
+        &'a self,
+        source: MessageView<'a>,
+        position: usize,
+    ) -> Result<EmittedMessage<'a>, ContractError> {
+        let new_topic = match ChangeColumn::at(self.topics.as_ref(), position) {
+            (Change::Inherit, _) => None,
+            (Change::Clear, _) => return Err(ContractError::NoTopic { position }),
+            (Change::Set, topic) => Some(topic),
+        };
+        let key = match ChangeColumn::at(self.keys.as_ref(), position) {
+            (Change::Inherit, _) => source.key(),
+            (Change::Clear, _) => None,
+            (Change::Set, key) => Some(key),
+        };
+        let headers = match ChangeColumn::at(self.headers.as_ref(), position) {
+            (Change::Inherit, _) => source.headers(),
+            (Change::Clear, _) => Headers::default(),
+            (Change::Set, headers) => {
+                let checked = Headers::check(headers);
+                checked.map_err(|source| ContractError::Headers { position, source })?.0
+            }
+        };
+        let payload = match ChangeColumn::at(self.payloads.as_ref(), position) {
+            (Change::Inherit, _) => source.payload(),
+            (Change::Clear, _) => &[],
+            (Change::Set, payload) => payload,
+        };
+        Ok(EmittedMessage { new_topic, key, headers, payload })
+    }
 }
 
 impl ChangeColumn {
