@@ -3,10 +3,11 @@
 use std::{fs, path::PathBuf, process::Command};
 
 use anyhow::Context as _;
+use waypost_toolchain::TARGET;
 
 use crate::{
     command::{cargo, root, run, target},
-    wasm_target::{TARGET, WasmTarget},
+    wasm_target,
 };
 
 /// Plugins by their names, which are their folders below `plugins/`.
@@ -32,10 +33,9 @@ pub(crate) fn router() -> anyhow::Result<PathBuf> {
 }
 
 fn artefacts(prefix: &str, names: &[&str], folder: &str) -> anyhow::Result<PathBuf> {
-    let wasm_target = WasmTarget::ensure()?;
+    let wasm_target = wasm_target::ensure()?;
     let mut command = Command::new(env!("CARGO"));
     command.current_dir(root()).args(["build", "--locked", "--profile", "plugin"]);
-    command.args(["--target", TARGET]);
     wasm_target.apply(&mut command);
     for name in names {
         command.arg("--package").arg(format!("{prefix}{name}"));

@@ -1,8 +1,8 @@
-//! The target that plugins are built for, which a fresh machine does not have.
+//! The target that plugins are built for, wherever it is to be had.
 //!
-//! First `rustup target add`. Where that does not answer, the standard library is built from its sources,
-//! which Debian packages for each compiler it ships: the package is fetched under a folder of our own and
-//! unpacked where the compiler looks for sources.
+//! Where rustup does not answer, the standard library is built from its sources, which Debian packages for
+//! each compiler it ships: the package is fetched under a folder of our own and unpacked where the compiler
+//! looks for sources. From then on `waypost plugin build` finds them there as well.
 
 use std::{
     fs,
@@ -11,57 +11,23 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
+use waypost_toolchain::{WasmTarget, WasmTargetError, sources};
 
-use crate::command::{output, run, target};
+use crate::command::{output, root, run, target};
 
-/// The target's name.
-pub(crate) const TARGET: &str = "wasm32-unknown-unknown";
-
-/// How the target comes to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum WasmTarget {
-    /// Its standard library is installed.
-    Installed,
-    /// Its standard library is built from sources along with each build.
-    FromSource,
+/// Makes sure that plugins can be built, and says in one line each what it does for that.
+pub(crate) fn ensure() -> anyhow::Result<WasmTarget> {
+    let ensured = WasmTarget::ensure(&root(), tell);
+    let Err(missing @ WasmTargetError::Missing { sysroot }) = &ensured else {
+        return Ok(ensured?);
+    };
+    tell("fetching the standard library's sources from Debian");
+    install_sources(sysroot).with_context(|| format!("{missing}; nor were its sources fetched"))?;
+    Ok(WasmTarget::FromSource)
 }
 
-impl WasmTarget {
-    /// Makes sure that plugins can be built, and says in one line what it did for that.
-    pub(crate) fn ensure() -> anyhow::Result<Self> {
-        let sysroot = sysroot()?;
-        if sysroot.join("lib/rustlib").join(TARGET).join("lib").is_dir() {
-            return Ok(Self::Installed);
-        }
-        let added = run(Command::new("rustup").args(["target", "add", TARGET]));
-        if added.is_ok() {
-            eprintln!("xtask: installed the target {TARGET} with rustup");
-            return Ok(Self::Installed);
-        }
-        let sources = sysroot.join("lib/rustlib/src/rust/library/std/Cargo.toml");
-        if !sources.is_file() {
-            install_sources(&sysroot).with_context(|| {
-                format!(
-                    "the target {TARGET} is missing, `rustup target add {TARGET}` failed, and so did \
-                     fetching the standard library's sources; install either by hand"
-                )
-            })?;
-        }
-        eprintln!("xtask: building the standard library for {TARGET} from its sources");
-        Ok(Self::FromSource)
-    }
-
-    /// Adds to a cargo command what the target needs.
-    pub(crate) fn apply(self, command: &mut Command) {
-        if self == Self::FromSource {
-            command.env("RUSTC_BOOTSTRAP", "1").args(["-Z", "build-std=std,panic_abort"]);
-        }
-    }
-}
-
-fn sysroot() -> anyhow::Result<PathBuf> {
-    let path = output(Command::new("rustc").args(["--print", "sysroot"]))?;
-    Ok(PathBuf::from(path.trim()))
+fn tell(line: &str) {
+    eprintln!("xtask: {line}");
 }
 
 /// Fetches Debian's `rust-src` of the compiler's version and unpacks it below the sysroot.
@@ -104,9 +70,9 @@ fn install_sources(sysroot: &Path) -> anyhow::Result<()> {
     let unpacked = apt.join("unpacked/root");
     run(Command::new("dpkg-deb").arg("-x").arg(&package).arg(&unpacked))?;
     let library = find_library(&unpacked.join("usr")).context("the package holds no sources")?;
-    let place = sysroot.join("lib/rustlib/src/rust");
+    let place = sources(sysroot);
     fs::create_dir_all(&place)?;
-    run(Command::new("cp").arg("-r").arg(library).arg(&place))
+    run(Command::new("cp").arg("-r").arg(library.join(".")).arg(&place))
 }
 
 /// The folder `library` of the sources, wherever the package has it.

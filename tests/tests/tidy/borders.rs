@@ -9,7 +9,7 @@ use crate::{
 
 /// Each crate and what it may import of ours, in any section of its manifest. `tests` and `xtask`
 /// run the `waypost` binary as a process, which is no import.
-const MAY_IMPORT: [(&str, &[&str]); 12] = [
+const MAY_IMPORT: [(&str, &[&str]); 13] = [
     ("waypost-protocol", &[]),
     ("waypost-protocol-fuzz", &["waypost-protocol"]),
     ("waypost-core", &["waypost-protocol"]),
@@ -18,11 +18,21 @@ const MAY_IMPORT: [(&str, &[&str]); 12] = [
     ("waypost-sdk", &["waypost-protocol", "waypost-sdk-macros"]),
     ("waypost-sdk-macros", &[]),
     // The client only in its command line: see `client_in_host`.
-    ("waypost", &["waypost-core", "waypost-protocol", "waypost-storage", "waypost-client"]),
+    (
+        "waypost",
+        &[
+            "waypost-core",
+            "waypost-protocol",
+            "waypost-storage",
+            "waypost-client",
+            "waypost-toolchain",
+        ],
+    ),
     ("waypost-bench", &["waypost-client"]),
     ("waypost-artefacts", &[]),
     ("waypost-tests", &["waypost-client"]),
-    ("xtask", &["waypost-client", "waypost-tests"]),
+    ("waypost-toolchain", &[]),
+    ("xtask", &["waypost-client", "waypost-tests", "waypost-toolchain"]),
 ];
 
 /// What a crate may import beyond that, in one section, and why.
