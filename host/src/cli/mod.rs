@@ -5,12 +5,14 @@ mod compile;
 mod config;
 mod connection;
 mod exit;
+mod lines;
 mod plugin;
 mod print;
 mod publish;
 mod reply;
 mod request;
 mod run;
+mod shown;
 mod subscribe;
 mod values;
 
@@ -41,7 +43,7 @@ enum Command {
     Request(request::Options),
     /// Reply to the requests of a pattern.
     Reply(reply::Options),
-    /// See, deploy and roll back the plugins of a running router.
+    /// Make, build and test a plugin; see, deploy and roll back those of a running router.
     #[command(subcommand)]
     Plugin(plugin::Action),
     /// Check or show a configuration.

@@ -6,9 +6,11 @@ use std::{
     thread,
 };
 
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use waypost_client::Delivered;
+
+use super::shown::{Colours, Shown};
 
 /// Messages that wait for the thread. Beyond them the subscription's credit is not given back.
 const MAX_WAITING: usize = 64;
@@ -35,14 +37,13 @@ impl Printer {
     pub(super) fn start(format: Option<Format>) -> io::Result<Self> {
         let on_terminal = io::stdout().is_terminal();
         let format = format.unwrap_or(if on_terminal { Format::Pretty } else { Format::Json });
-        let no_colour = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        let colour = on_terminal && !no_colour;
+        let colours = Colours::of_stdout();
         let (messages, waiting) = mpsc::channel(MAX_WAITING);
         let (end, ended) = oneshot::channel();
         thread::Builder::new().name("print".to_owned()).spawn(move || {
             let out = BufWriter::new(io::stdout());
             // Nobody may wait for it any more.
-            let _ = end.send(Lines { format, colour, out }.print_all(waiting));
+            let _ = end.send(Lines { format, colours, out }.print_all(waiting));
         })?;
         Ok(Self { messages, ended })
     }
@@ -76,7 +77,7 @@ pub(super) fn write_out(text: &str) -> io::Result<()> {
 
 struct Lines {
     format: Format,
-    colour: bool,
+    colours: Colours,
     out: BufWriter<Stdout>,
 }
 
@@ -99,47 +100,22 @@ impl Lines {
                 self.out.write_all(message.payload())?;
                 self.out.write_all(b"\n")
             }
-            Format::Pretty => self.pretty(message),
+            Format::Pretty => shown(message).pretty(&mut self.out, self.colours, ""),
         }
-    }
-
-    fn pretty(&mut self, message: &Delivered) -> io::Result<()> {
-        let (bold, dim, plain) =
-            if self.colour { ("\x1b[1;36m", "\x1b[2m", "\x1b[0m") } else { ("", "", "") };
-        write!(self.out, "{bold}{}{plain}", message.topic())?;
-        if let Some(key) = message.key() {
-            write!(self.out, " {dim}key{plain} {}", printable(key))?;
-        }
-        writeln!(self.out)?;
-        for (name, value) in message.headers().iter() {
-            writeln!(self.out, "  {dim}{name}:{plain} {}", printable(value))?;
-        }
-        writeln!(self.out, "  {}", printable(message.payload()))
     }
 }
 
-/// Text with what would steer a terminal replaced.
-fn printable(bytes: &[u8]) -> String {
-    let text = String::from_utf8_lossy(bytes);
-    let safe = |character: char| match character {
-        '\n' | '\t' => character,
-        control if control.is_control() => '\u{fffd}',
-        other => other,
-    };
-    text.chars().map(safe).collect()
+fn shown(message: &Delivered) -> Shown<'_> {
+    Shown {
+        topic: message.topic(),
+        key: message.key(),
+        headers: message.headers(),
+        payload: message.payload(),
+    }
 }
 
 fn object(message: &Delivered) -> Value {
     let envelope = message.envelope();
-    let headers: Vec<Value> = message
-        .headers()
-        .iter()
-        .map(|(name, value)| {
-            let mut header = Map::from_iter([("name".to_owned(), json!(name))]);
-            insert(&mut header, "value", value);
-            Value::Object(header)
-        })
-        .collect();
     let stages: Vec<Value> = envelope
         .stages
         .iter()
@@ -148,12 +124,7 @@ fn object(message: &Delivered) -> Value {
             json!({ "stage": run.stage, "plugin": run.plugin, "version": run.version, "digest": digest })
         })
         .collect();
-    let mut object = Map::from_iter([("topic".to_owned(), json!(message.topic()))]);
-    if let Some(key) = message.key() {
-        insert(&mut object, "key", key);
-    }
-    object.insert("headers".to_owned(), Value::Array(headers));
-    insert(&mut object, "payload", message.payload());
+    let mut object = shown(message).object();
     object.insert("created_ms".to_owned(), json!(message.created_ms()));
     object.insert("ingest_ms".to_owned(), json!(envelope.ingest_ms));
     if let Some(route) = &envelope.route {
@@ -161,15 +132,4 @@ fn object(message: &Delivered) -> Value {
         object.insert("stages".to_owned(), Value::Array(stages));
     }
     Value::Object(object)
-}
-
-/// Text under its name; other bytes in hexadecimal under the name with `_hex`.
-fn insert(object: &mut Map<String, Value>, name: &str, bytes: &[u8]) {
-    match std::str::from_utf8(bytes) {
-        Ok(text) => object.insert(name.to_owned(), json!(text)),
-        Err(_) => {
-            let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
-            object.insert(format!("{name}_hex"), json!(hex))
-        }
-    };
 }
