@@ -18,7 +18,7 @@ use super::{
 use crate::router::stage::{StageFailure, StageInstance};
 
 /// A guest that stands, and the buffers that its columns are lowered from.
-pub(super) struct Instance {
+pub struct Instance {
     store: Store<Guest>,
     plugin: Plugin,
     reads: Reads,
@@ -60,7 +60,19 @@ fn begin(store: &mut Store<Guest>, fuel: usize) -> Arc<super::meter::CallClock> 
     guest.meter.begin()
 }
 
+impl std::fmt::Debug for Instance {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Instance").field("name", &self.name).finish_non_exhaustive()
+    }
+}
+
 impl Instance {
+    /// Bytes of linear memory that the guest has, which is the most that it ever had: memory never shrinks.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.store.data().meter.memory_bytes()
+    }
+
     /// Instantiates the artefact and runs what it runs at its start.
     pub(super) async fn start(offer: &Offer) -> Result<Self, PluginError> {
         let linked = &offer.artefact.linked;

@@ -78,6 +78,10 @@ impl Meter {
         Self { limits, memory: 0, table: 0, clock: Arc::default() }
     }
 
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.memory
+    }
+
     /// Begins a call; the result is to be given to [`metered`].
     pub(super) fn begin(&mut self) -> Arc<CallClock> {
         self.clock.ticks.store(0, Ordering::Relaxed);

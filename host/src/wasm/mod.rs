@@ -28,6 +28,7 @@ mod version;
 pub use artefact::{Artefact, Digest, DigestError};
 pub use compiler::{ARGUMENT, ChildCompiler, CompileLimits, Compiler, compile_as_child};
 pub use error::{NotGranted, PluginError};
+pub use instance::Instance;
 pub use limits::SandboxLimits;
 pub use manifest::{Manifest, Reads};
 pub use metrics::SandboxMetrics;

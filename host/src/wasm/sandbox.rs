@@ -12,12 +12,13 @@ use wasmtime::{
 use waypost_core::{PluginName, StageName};
 
 use super::{
-    Artefact, ChildCompiler, Compiler, Digest, Interface, Interfaces, PluginError, PluginPolicy,
-    SandboxLimits, SandboxMetrics, Version,
+    Artefact, ChildCompiler, Compiler, Digest, Interface, Interfaces, Manifest, PluginError,
+    PluginPolicy, SandboxLimits, SandboxMetrics, Version,
     artefact::componentise,
     bindings::{Plugin, PluginPre},
     compiler::open,
     imports::Guest,
+    instance::Instance,
     meter::Ticker,
     version::Offer,
 };
@@ -149,15 +150,42 @@ impl Sandbox {
         configuration: &str,
         policy: &PluginPolicy,
     ) -> Result<Version, PluginError> {
-        let offer = Offer {
+        let offer = self.offer(artefact, plugin, stage, configuration, policy);
+        Version::prove(offer).await
+    }
+
+    /// Asks an artefact what it is, before it has a configuration.
+    ///
+    /// # Errors
+    ///
+    /// It fails at its start, or its manifest is wrong.
+    pub async fn manifest(
+        &self,
+        artefact: &Artefact,
+        plugin: &PluginName,
+        stage: &StageName,
+        policy: &PluginPolicy,
+    ) -> Result<Manifest, PluginError> {
+        let offer = self.offer(artefact, plugin, stage, "{}", policy);
+        Instance::start(&offer).await?.manifest(&offer).await
+    }
+
+    fn offer(
+        &self,
+        artefact: &Artefact,
+        plugin: &PluginName,
+        stage: &StageName,
+        configuration: &str,
+        policy: &PluginPolicy,
+    ) -> Offer {
+        Offer {
             artefact: artefact.clone(),
             plugin: plugin.clone(),
             stage: stage.clone(),
             configuration: configuration.to_owned(),
             policy: policy.clone(),
             metrics: self.metrics.clone(),
-        };
-        Version::prove(offer).await
+        }
     }
 }
 

@@ -73,6 +73,26 @@ impl Version {
         self.offer.artefact.digest
     }
 
+    /// A new instance, configured.
+    ///
+    /// # Errors
+    ///
+    /// It fails at its start, or refuses now what it accepted before.
+    pub async fn start(&self) -> Result<Instance, StageFailure> {
+        let start = async {
+            let mut instance = Instance::start(&self.offer).await?;
+            instance.configure(&self.offer, self.manifest.reads).await?;
+            Ok(instance)
+        };
+        start.await.map_err(|error: PluginError| match error {
+            PluginError::Call { failure, .. } => failure,
+            other => StageFailure {
+                code: waypost_protocol::ErrorCode::PluginContract,
+                text: other.to_string(),
+            },
+        })
+    }
+
     /// What the plugin says of itself.
     #[must_use]
     pub fn manifest(&self) -> &Manifest {
@@ -94,20 +114,7 @@ impl StageVersion for Version {
     }
 
     fn instantiate(&self) -> BoxFuture<'_, Result<Box<dyn StageInstance>, StageFailure>> {
-        Box::pin(async move {
-            let start = async {
-                let mut instance = Instance::start(&self.offer).await?;
-                instance.configure(&self.offer, self.manifest.reads).await?;
-                Ok(Box::new(instance) as Box<dyn StageInstance>)
-            };
-            start.await.map_err(|error: PluginError| match error {
-                PluginError::Call { failure, .. } => failure,
-                other => StageFailure {
-                    code: waypost_protocol::ErrorCode::PluginContract,
-                    text: other.to_string(),
-                },
-            })
-        })
+        Box::pin(async move { Ok(Box::new(self.start().await?) as Box<dyn StageInstance>) })
     }
 }
 
