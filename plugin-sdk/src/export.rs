@@ -85,12 +85,16 @@ pub mod runtime {
     }
 
     pub(crate) fn parse<C: DeserializeOwned>(configuration: &str) -> Result<C> {
-        let mut json = serde_json::Deserializer::from_str(configuration);
+        // As bytes, which payloads are too: the deserializer of text is another one, and would double the
+        // size of a plugin that reads JSON.
+        let mut json = serde_json::Deserializer::from_slice(configuration.as_bytes());
         serde_path_to_error::deserialize(&mut json).map_err(|error| {
             let path = error.path().to_string();
+            let error = error.into_inner();
+            let text = error.to_string();
             // A position in text that the router wrote says nothing to whoever wrote TOML.
-            let reason = error.into_inner().to_string();
-            let reason = reason.split(" at line ").next().unwrap_or_default();
+            let position = format!(" at line {} column {}", error.line(), error.column());
+            let reason = text.strip_suffix(&*position).unwrap_or(&text);
             match path.as_str() {
                 "." => Error::msg(reason),
                 path => Error::msg(format_args!("`{path}`: {reason}")),
@@ -161,11 +165,15 @@ pub mod runtime {
             (Verdict::Emit, 0) => Err(Error::msg(
                 "the plugin's verdict is `Emit`, but it has emitted nothing; `Drop` says that",
             )),
-            (Verdict::Forward | Verdict::Drop, _) => Err(Error::msg(format_args!(
-                "the plugin's verdict is `{verdict:?}`, but it has emitted {emitted} messages; `Emit` \
-                 sends them"
-            ))),
+            (Verdict::Forward, _) => Err(emitted_in_vain("Forward", emitted)),
+            (Verdict::Drop, _) => Err(emitted_in_vain("Drop", emitted)),
         }
+    }
+
+    fn emitted_in_vain(verdict: &str, emitted: usize) -> Error {
+        Error::msg(format_args!(
+            "the plugin's verdict is `{verdict}`, but it has emitted {emitted} messages; `Emit` sends them"
+        ))
     }
 
     /// On Wasm a panic is a bare trap; its text leaves through the log.
