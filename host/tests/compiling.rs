@@ -58,6 +58,16 @@ fn a_compiler_that_takes_too_much_memory_is_ended_and_the_key_is_named() {
 }
 
 #[test]
+fn a_compiler_that_does_not_end_is_killed_by_the_clock_on_the_wall() {
+    // It writes for ever, and is no compiler.
+    let limits = CompileLimits { seconds: 0, ..LIMITS };
+    let refusal = refusal_of("/usr/bin/yes", limits, &long_function(1));
+    assert!(matches!(refusal, PluginError::CompileWallClock { seconds: 0 }), "{refusal}");
+    assert!(refusal.to_string().contains("plugins.compile.seconds"));
+    assert!(refusal.is_passing(), "another time the machine may be less busy");
+}
+
+#[test]
 fn a_compiler_that_does_not_work_is_no_fault_of_the_artefact() {
     for program in ["/bin/false", "/bin/true", "/no/such/program"] {
         let refusal = refusal_of(program, LIMITS, &long_function(1));
