@@ -2,11 +2,12 @@
 #![forbid(unsafe_code)]
 
 mod artefacts;
+mod one_by_one;
 mod traffic;
 
 use std::{collections::BTreeMap, fmt::Write as _, path::PathBuf, time::Duration};
 
-use artefacts::{late, refused};
+use artefacts::{Refused, late, refused};
 use traffic::{Ordinary, p99};
 use waypost_client::{Client, Delivered, Message, PublisherOptions, Subscriber, SubscriberOptions};
 use waypost_tests::{Router, built_guest};
@@ -26,24 +27,36 @@ const FATAL: [(&str, &str, &str); 5] = [
     ("recursion", "PLUGIN_TRAP", "call stack exhausted"),
     ("output", "PLUGIN_OUTPUT", "output_bytes"),
 ];
-/// Guests written by hand that fail on every message.
-const BROKEN: [(&str, &str, &str); 4] = [
-    ("count", "PLUGIN_CONTRACT", "(call $answer (i32.const 3))"),
+/// Guests written by hand that fail on every message: code, what their dead letters say, what they do.
+const BROKEN: [(&str, &str, &str, &str); 5] = [
+    ("count", "PLUGIN_CONTRACT", "3 verdicts", "(call $answer (i32.const 3))"),
     (
         "offset",
         "PLUGIN_CONTRACT",
+        "out of bounds",
         "(local.set $at (call $answer (local.get $count)))
          (i32.store (local.get $at) (i32.const -16)) (local.get $at)",
     ),
     (
+        "promise",
+        "PLUGIN_CONTRACT",
+        "emitted",
+        "(local.set $at (call $answer (local.get $count)))
+         (i32.store8 (i32.load (local.get $at)) (i32.const 2))
+         (i32.store offset=8 (i32.load (local.get $at)) (i32.const 2))
+         (local.get $at)",
+    ),
+    (
         "verdict",
         "PLUGIN_CONTRACT",
+        "discriminant",
         "(local.set $at (call $answer (local.get $count)))
          (i32.store8 (i32.load (local.get $at)) (i32.const 99)) (local.get $at)",
     ),
     (
         "table",
         "PLUGIN_MEMORY",
+        "wanted 1000001 table elements, its limit is 20000",
         "(drop (table.grow $table (ref.null func) (i32.const 1000000))) (unreachable)",
     ),
 ];
@@ -92,7 +105,7 @@ async fn router() -> (Router, tempfile::TempDir) {
     let folder = tempfile::tempdir().expect("a folder");
     let mut plugins: Vec<(&str, PathBuf)> =
         vec![("hostile", built_guest("hostile")), ("byte-filter", built_guest("byte-filter"))];
-    for (name, _, process) in BROKEN {
+    for (name, _, _, process) in BROKEN {
         let file = folder.path().join(name);
         let table = if name == "table" { "(table $table 1 funcref)" } else { "" };
         std::fs::write(&file, late(process, table)).expect("the folder takes a file");
@@ -174,7 +187,7 @@ async fn whatever_guests_do_the_router_stands_and_ordinary_traffic_goes_on() {
     let picky = std::fs::read(built_guest("slow")).expect("it is built");
     let digest = router.digest_of("byte-filter").await.expect("it runs");
     let count = "waypost_plugin_refusals_total{kind=\"";
-    for (artefact, kinds) in refused(&good, picky) {
+    for Refused { artefact, kinds, .. } in refused(&good, picky) {
         let total = || series(&router, count);
         let before = total().await;
         router.put("byte-filter", &artefact).expect("it is written");
@@ -207,7 +220,7 @@ async fn whatever_guests_do_the_router_stands_and_ordinary_traffic_goes_on() {
     let expected: BTreeMap<&str, &str> = FATAL
         .iter()
         .map(|(mode, code, _)| (*mode, *code))
-        .chain(BROKEN.iter().map(|(name, code, _)| (*name, *code)))
+        .chain(BROKEN.iter().map(|(name, code, ..)| (*name, *code)))
         .collect();
     let is_whole = |letters: &BTreeMap<String, Vec<Delivered>>| {
         expected.keys().all(|route| letters.get(*route).is_some_and(|found| found.len() >= 2))
