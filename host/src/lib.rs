@@ -7,6 +7,7 @@ pub mod config;
 pub mod deploy;
 pub mod logging;
 pub mod net;
+pub mod reload;
 pub mod router;
 pub mod server;
 mod time;

@@ -21,7 +21,8 @@ use crate::{
         DeployError, DeployMetrics, Deployer, DeployerParts, Probation, StoreError, VersionStore,
         WatchError,
     },
-    net::{BindError, NetMetrics, Server},
+    net::{BindError, NetMetrics, Server, TlsError},
+    reload::ReloadMetrics,
     router::{Router, RouterMetrics, StageSet},
     wasm::{ChildCompiler, Compiler, EngineError, Sandbox, SandboxMetrics},
     watch::Watcher,
@@ -111,6 +112,8 @@ pub struct Waypost {
     admin: Option<Admin>,
     watcher: Option<Watcher>,
     probation: Probation,
+    deployer: Arc<Deployer>,
+    reload_metrics: ReloadMetrics,
     endpoints: Endpoints,
     endpoints_file: PathBuf,
     /// Keeps other routers away from the state folder; the system lets go of it with the process.
@@ -143,6 +146,7 @@ impl Waypost {
         let net_metrics = Arc::new(NetMetrics::register(&registry)?);
         let sandbox_metrics = Arc::new(SandboxMetrics::register(&registry)?);
         let deploy_metrics = DeployMetrics::register(&registry)?;
+        let reload_metrics = ReloadMetrics::register(&registry)?;
 
         let plugins = &settings.plugins;
         let compiler = match compiler {
@@ -206,6 +210,8 @@ impl Waypost {
             admin,
             watcher,
             probation,
+            deployer,
+            reload_metrics,
             endpoints,
             endpoints_file,
             _lock: lock,
@@ -216,6 +222,35 @@ impl Waypost {
     #[must_use]
     pub fn endpoints(&self) -> &Endpoints {
         &self.endpoints
+    }
+
+    /// What reloads of the configuration count.
+    #[must_use]
+    pub fn reload_metrics(&self) -> &ReloadMetrics {
+        &self.reload_metrics
+    }
+
+    /// Lets other settings hold, as far as they may change while it runs: see
+    /// [`reloaded`](crate::config::reloaded).
+    ///
+    /// # Errors
+    ///
+    /// There is another certificate that cannot be used; then nothing has changed.
+    pub async fn reload(&mut self, settings: Settings) -> Result<(), TlsError> {
+        let change = self.server.prepare(settings.net).await?;
+        self.server.apply(change);
+        self.router.set_block_max(settings.router.block_max);
+        self.deployer.set_keep_versions(settings.plugins.keep_versions);
+        self.probation = Probation::start(self.deployer.clone(), settings.plugins.rollback);
+        let ca = self.server.ca().map(|ca| std::path::absolute(&ca).unwrap_or(ca));
+        if ca != self.endpoints.ca {
+            self.endpoints.ca = ca;
+            if let Err(error) = write_whole(&self.endpoints_file, &self.endpoints) {
+                let file = self.endpoints_file.display();
+                tracing::error!(%file, %error, "tools are told of an authority that is not used any more");
+            }
+        }
+        Ok(())
     }
 
     /// Reads the certificate again, as it does by itself after the files changed. One that cannot be used

@@ -163,6 +163,18 @@ impl Router {
         Ok(Client::connect(options.name("tests")).await?)
     }
 
+    /// Replaces its configuration by this text, in one step.
+    ///
+    /// # Errors
+    ///
+    /// The file cannot be written.
+    pub fn configure(&self, text: &str) -> anyhow::Result<()> {
+        let beside = self.config.with_extension("new");
+        fs::write(&beside, text)?;
+        fs::rename(&beside, &self.config)?;
+        Ok(())
+    }
+
     /// Puts an artefact in the place of a plugin's, in one step.
     ///
     /// # Errors

@@ -51,14 +51,19 @@ impl ConfigOptions {
         self.config.clone().or_else(found)
     }
 
-    /// Loads it, and says on standard error what is probably not meant.
-    pub(super) fn load(&self) -> Result<Loaded, Failure> {
+    /// Where it comes from.
+    pub(super) fn sources(&self) -> Sources {
         // A variable that is not UTF-8 can set no key.
         let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
             Some((name.into_string().ok()?, value.into_string().ok()?))
         };
         let environment = std::env::vars_os().filter_map(text);
-        let sources = Sources::new(self.file(), environment, self.set.clone());
+        Sources::new(self.file(), environment, self.set.clone())
+    }
+
+    /// Loads it, and says on standard error what is probably not meant.
+    pub(super) fn load(&self) -> Result<Loaded, Failure> {
+        let sources = self.sources();
         let loaded =
             load(&sources, plugins_in).map_err(|errors| Failure::Config(Box::new(errors)))?;
         eprint!("{}", render(&loaded.warnings, style()));

@@ -33,7 +33,8 @@ struct Arguments {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run a router until SIGTERM or SIGINT, which drain it; a second one ends it at once.
+    /// Run a router until SIGTERM or SIGINT, which drain it; a second one ends it at once. SIGHUP reloads
+    /// its configuration and its certificate.
     Run(run::Options),
     /// Publish one message a line.
     Pub(publish::Options),

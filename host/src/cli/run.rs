@@ -4,12 +4,14 @@ use anyhow::Context as _;
 use tokio::{
     runtime::Runtime,
     signal::unix::{Signal, SignalKind, signal},
+    sync::mpsc,
 };
 
 use super::{Failure, config::ConfigOptions, connection::init_log};
 use crate::{
-    config::{ConfigErrors, Loaded, Origins, Place, Problem, Settings},
+    config::{ConfigErrors, Loaded, Origins, Place, Problem, Settings, Sources},
     deploy::DeployError,
+    reload::{Cause, Reloader},
     server::{StartError, Waypost},
     wasm::{ChildCompiler, PluginError},
 };
@@ -25,13 +27,14 @@ pub(super) struct Options {
 }
 
 pub(super) fn run(options: &Options) -> Result<(), Failure> {
-    let Loaded { settings, origins, .. } = options.config.load()?;
+    let sources = options.config.sources();
+    let loaded = options.config.load()?;
     init_log("info")?;
-    let runtime = runtime(&settings).context("the async runtime does not start")?;
+    let runtime = runtime(&loaded.settings).context("the async runtime does not start")?;
     let done = if options.check {
-        runtime.block_on(check(settings, &origins))
+        runtime.block_on(check(loaded))
     } else {
-        runtime.block_on(route(settings, &origins))
+        runtime.block_on(route(loaded, sources))
     };
     // A plugin that is being prepared on a thread of its own must not hold up the end.
     runtime.shutdown_background();
@@ -91,7 +94,8 @@ fn compiler(settings: &Settings) -> Result<ChildCompiler, Failure> {
 }
 
 /// Starts everything on addresses of its own, so that a router that runs is not in the way.
-async fn check(mut settings: Settings, origins: &Origins) -> Result<(), Failure> {
+async fn check(loaded: Loaded) -> Result<(), Failure> {
+    let Loaded { mut settings, origins, .. } = loaded;
     let compiler = compiler(&settings)?;
     settings.net.address.set_port(0);
     settings.admin = None;
@@ -106,14 +110,14 @@ async fn check(mut settings: Settings, origins: &Origins) -> Result<(), Failure>
     };
     // What was made for the check alone; a leftover in the temporary folder does no harm.
     let _ = std::fs::remove_dir_all(&folder);
-    drained.map_err(|error| failure(error, origins))?;
+    drained.map_err(|error| failure(error, &origins))?;
     eprintln!("the configuration is good and every plugin runs");
     Ok(())
 }
 
-async fn route(settings: Settings, origins: &Origins) -> Result<(), Failure> {
+async fn route(loaded: Loaded, sources: Sources) -> Result<(), Failure> {
+    let settings = loaded.settings.clone();
     let compiler = compiler(&settings)?;
-    let deadline = settings.drain_deadline;
     // Before anything else, so that no signal finds the default that kills.
     let mut signals = Signals::listen().context("signals cannot be awaited")?;
     let started = tokio::select! {
@@ -123,7 +127,7 @@ async fn route(settings: Settings, origins: &Origins) -> Result<(), Failure> {
             return Ok(());
         }
     };
-    let waypost = started.map_err(|error| failure(error, origins))?;
+    let mut waypost = started.map_err(|error| failure(error, &loaded.origins))?;
     let endpoints = waypost.endpoints();
     tracing::info!(listen = %endpoints.listen, "the router is ready");
     if let Some(admin) = endpoints.admin {
@@ -133,12 +137,22 @@ async fn route(settings: Settings, origins: &Origins) -> Result<(), Failure> {
         tracing::info!(ca = %ca.display(), "clients trust the development certificate by --ca");
     }
 
+    let mut reloader = Reloader::new(sources, loaded);
+    let (changed, mut changes) = mpsc::channel(1);
+    let _watcher = reloader.watch(changed.clone());
     let name = loop {
-        match signals.next().await {
-            Told::Reload => waypost.reload_certificate().await,
-            Told::Stop(name) => break name,
+        tokio::select! {
+            told = signals.next() => match told {
+                Told::Reload => {
+                    reloader.reload(&mut waypost, Cause::Asked).await;
+                    waypost.reload_certificate().await;
+                }
+                Told::Stop(name) => break name,
+            },
+            Some(()) = changes.recv() => reloader.reload(&mut waypost, Cause::Watched).await,
         }
     };
+    let deadline = reloader.settings().drain_deadline;
     tracing::info!(signal = name, deadline_ms = deadline.as_millis(), "draining");
     let drained = tokio::select! {
         drained = waypost.drain(deadline) => drained,

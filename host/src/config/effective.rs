@@ -1,6 +1,6 @@
 //! The configuration as it holds: every value with where it came from, written as TOML.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 use toml::Value;
 
@@ -37,6 +37,21 @@ impl Effective {
 
     pub(super) fn entry(&mut self, key: &'static str, value: Value, place: Place) {
         self.0.push(Line::Entry { key, value, place });
+    }
+
+    /// The values of each key by its path, in which an array of sections stands for all of them.
+    pub(super) fn values(&self) -> BTreeMap<String, Vec<&Value>> {
+        let mut values: BTreeMap<String, Vec<&Value>> = BTreeMap::new();
+        let mut section = "";
+        for line in &self.0 {
+            match line {
+                Line::Heading(heading) => section = heading.trim_matches(['[', ']']),
+                Line::Entry { key, value, .. } => {
+                    values.entry(format!("{section}.{key}")).or_default().push(value);
+                }
+            }
+        }
+        values
     }
 
     /// TOML that gives the same settings again, secrets aside. Each line ends with where its value

@@ -2,6 +2,7 @@
 
 mod documentation;
 mod hostile;
+mod reloading;
 mod reports;
 
 use std::{

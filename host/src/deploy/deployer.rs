@@ -103,6 +103,11 @@ impl Deployer {
         }
     }
 
+    /// Keeps so many versions of a plugin from its next deploy on.
+    pub fn set_keep_versions(&self, keep: usize) {
+        self.store.set_keep(keep);
+    }
+
     /// Loads every plugin for the first time, all at once: the version that ran last, unless its file has
     /// changed since.
     ///

@@ -126,7 +126,7 @@ impl Deployer {
             let version = prepared.manifest.version.clone();
             let (digest, since_ms) = (prepared.digest, now_ms());
             let kept = KeptVersion { digest, version, since_ms, via, rolled_back: None };
-            next = next.accepted(kept, self.store.keep);
+            next = next.accepted(kept, self.store.keep());
             if via == Via::Folder {
                 next.observed = Some(digest);
             }

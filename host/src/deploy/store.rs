@@ -5,6 +5,10 @@ use std::{
     fs::{self, File},
     io::{self, Write as _},
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use waypost_core::PluginName;
@@ -50,7 +54,7 @@ pub(super) type Histories = BTreeMap<PluginName, History>;
 pub struct VersionStore {
     folder: PathBuf,
     /// How many versions of a plugin are kept.
-    pub(super) keep: usize,
+    keep: Arc<AtomicUsize>,
 }
 
 impl VersionStore {
@@ -61,7 +65,17 @@ impl VersionStore {
     /// It cannot be made.
     pub fn open(folder: PathBuf, keep: usize) -> Result<Self, StoreError> {
         fs::create_dir_all(&folder).map_err(failed(&folder))?;
-        Ok(Self { folder, keep })
+        Ok(Self { folder, keep: Arc::new(AtomicUsize::new(keep)) })
+    }
+
+    /// How many versions of a plugin are kept.
+    pub(super) fn keep(&self) -> usize {
+        self.keep.load(Ordering::Relaxed)
+    }
+
+    /// Keeps so many versions of a plugin from its next deploy on.
+    pub(super) fn set_keep(&self, keep: usize) {
+        self.keep.store(keep, Ordering::Relaxed);
     }
 
     /// What was recorded; nothing on the first start.

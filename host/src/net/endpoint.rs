@@ -21,7 +21,7 @@ use waypost_protocol::{ConnectionId, ErrorCode};
 use super::{
     NetMetrics, NetSettings, TlsError,
     connection::{self, Entrant},
-    listening::{Listening, Prepared},
+    listening::{Listening, Prepared, Shown},
     tls::Source,
 };
 use crate::{router::Router, watch::Watcher};
@@ -61,9 +61,17 @@ pub struct Server {
     endpoint: quinn::Endpoint,
     address: SocketAddr,
     listening: Arc<Listening>,
-    _watcher: Option<Watcher>,
+    watcher: Option<Watcher>,
+    shared: Arc<Shared>,
     stopping: watch::Sender<Option<Duration>>,
     accepting: tokio::task::JoinHandle<()>,
+}
+
+/// What new connections are taken with once it is [applied](Server::apply).
+#[derive(Debug)]
+pub struct NetChange {
+    settings: NetSettings,
+    certificate: Option<Shown>,
 }
 
 /// What every connection shares.
@@ -110,8 +118,8 @@ impl Server {
         let (stopping, receiver) = watch::channel(None);
         let settings = ArcSwap::from_pointee(settings);
         let shared = Arc::new(Shared { settings, router, metrics, stopping: receiver });
-        let accepting = tokio::spawn(accept(endpoint.clone(), shared));
-        Ok(Self { endpoint, address, listening, _watcher: watcher, stopping, accepting })
+        let accepting = tokio::spawn(accept(endpoint.clone(), shared.clone()));
+        Ok(Self { endpoint, address, listening, watcher, shared, stopping, accepting })
     }
 
     /// The address that was bound.
@@ -130,6 +138,28 @@ impl Server {
     /// from now on; one that cannot be used is logged and counted, and the one before stays.
     pub async fn reload_certificate(&self) {
         self.listening.look().await;
+    }
+
+    /// Makes ready what new connections are taken with under other settings; those that stand are not
+    /// touched, and neither is the address.
+    ///
+    /// # Errors
+    ///
+    /// There is another certificate, which cannot be used.
+    pub async fn prepare(&self, settings: NetSettings) -> Result<NetChange, TlsError> {
+        let certificate = self.listening.prepare(&settings).await?;
+        Ok(NetChange { settings, certificate })
+    }
+
+    /// Takes new connections with what was made ready.
+    pub fn apply(&mut self, change: NetChange) {
+        let NetChange { settings, certificate } = change;
+        self.listening.set_transport(transport(&settings));
+        self.shared.settings.store(Arc::new(settings));
+        if let Some(shown) = certificate {
+            self.listening.show(shown);
+            self.watcher = self.listening.watch();
+        }
     }
 
     /// Takes no more connections and tells every client how long it has.

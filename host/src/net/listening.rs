@@ -3,14 +3,15 @@
 //! A connection keeps what it was taken with. A certificate that cannot be used changes nothing.
 
 use std::{
+    fmt,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use quinn::{ServerConfig, TransportConfig};
+use quinn::{ServerConfig, TransportConfig, crypto::rustls::QuicServerConfig};
 
 use super::{
-    NetMetrics, TlsError,
+    NetMetrics, NetSettings, TlsError,
     tls::{self, Fingerprint, Pair, Source},
 };
 use crate::{
@@ -53,6 +54,39 @@ struct State {
     running: Fingerprint,
     /// What was said of the files when they were refused last; it is said and counted once.
     refused: Option<String>,
+}
+
+/// A certificate that can be shown.
+pub(super) struct Shown {
+    source: Source,
+    crypto: Arc<QuicServerConfig>,
+    fingerprint: Fingerprint,
+    expires: i64,
+    expiry: String,
+}
+
+impl Shown {
+    /// A certificate that clients take.
+    fn new(source: Source, pair: Pair) -> Result<Self, TlsError> {
+        if let Some(error) = pair.unfit(now_seconds()) {
+            return Err(error);
+        }
+        let (fingerprint, expires) = (pair.fingerprint, pair.expires());
+        let expiry = pair.expiry().to_owned();
+        let crypto = Arc::new(tls::server_config(pair)?);
+        Ok(Self { source, crypto, fingerprint, expires, expiry })
+    }
+}
+
+impl fmt::Debug for Shown {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { source, expiry, .. } = self;
+        formatter
+            .debug_struct("Shown")
+            .field("source", source)
+            .field("expiry", expiry)
+            .finish_non_exhaustive()
+    }
 }
 
 impl Prepared {
@@ -116,27 +150,54 @@ impl Listening {
 
     /// Shows a certificate to new connections, unless it is the one that they are shown already.
     fn take(&self, pair: Pair) -> Result<(), TlsError> {
-        let mut state = self.state();
-        let (fingerprint, expires) = (pair.fingerprint, pair.expires());
-        if state.running != fingerprint {
-            if let Some(error) = pair.unfit(now_seconds()) {
-                return Err(error);
-            }
-            let (expiry, path) = (pair.expiry().to_owned(), state.source.files.certificate.clone());
-            let crypto = Arc::new(tls::server_config(pair)?);
-            let Some(config) = &mut state.config else {
-                return Ok(());
-            };
-            config.crypto = crypto;
-            self.endpoint.set_server_config(Some(config.clone()));
-            state.running = fingerprint;
-            self.metrics.certificate_expiry.set(expires);
+        let source = self.state().source.clone();
+        if self.state().running != pair.fingerprint {
+            self.show(Shown::new(source, pair)?);
             self.metrics.certificate_reloads.with_label_values(&["accepted"]).inc();
-            let file = path.display();
-            tracing::info!(%file, expiry, "new connections are shown a new certificate");
         }
-        state.refused = None;
+        self.state().refused = None;
         Ok(())
+    }
+
+    /// Reads and checks the certificate of another place, without showing it yet. None when the place is that
+    /// of the one that is shown.
+    pub(super) async fn prepare(&self, settings: &NetSettings) -> Result<Option<Shown>, TlsError> {
+        let (tls, state_folder) = (settings.tls.clone(), settings.state_folder.clone());
+        let known = self.state().source.clone();
+        let prepare = move || {
+            let source = Source::of(tls.as_ref(), &state_folder)?;
+            if source == known {
+                return Ok(None);
+            }
+            let pair = Pair::read(&source.files)?;
+            Shown::new(source, pair).map(Some)
+        };
+        let prepared = tokio::task::spawn_blocking(prepare).await;
+        prepared.unwrap_or_else(|error| Err(TlsError::Internal(error.to_string())))
+    }
+
+    /// Shows a certificate to new connections.
+    pub(super) fn show(&self, shown: Shown) {
+        let Shown { source, crypto, fingerprint, expires, expiry } = shown;
+        let file = source.files.certificate.display().to_string();
+        let mut state = self.state();
+        let Some(config) = &mut state.config else {
+            return;
+        };
+        config.crypto = crypto;
+        self.endpoint.set_server_config(Some(config.clone()));
+        (state.source, state.running, state.refused) = (source, fingerprint, None);
+        self.metrics.certificate_expiry.set(expires);
+        tracing::info!(file, expiry, "new connections are shown a new certificate");
+    }
+
+    /// Takes new connections with another transport.
+    pub(super) fn set_transport(&self, transport: TransportConfig) {
+        let mut state = self.state();
+        if let Some(config) = &mut state.config {
+            config.transport_config(Arc::new(transport));
+            self.endpoint.set_server_config(Some(config.clone()));
+        }
     }
 
     fn refuse(&self, error: &TlsError) {

@@ -17,7 +17,7 @@ mod tls;
 
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
-pub use endpoint::{BindError, Server};
+pub use endpoint::{BindError, NetChange, Server};
 pub use metrics::NetMetrics;
 pub use tls::{TlsError, TlsFiles};
 use waypost_core::IncomingPolicy;

@@ -2,7 +2,10 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, PoisonError, RwLock},
+    sync::{
+        Arc, PoisonError, RwLock,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -29,7 +32,7 @@ pub(super) enum Target {
 pub(super) struct Fanout {
     table: RwLock<RouteTable<Target>>,
     rules: TopicRules,
-    block_max: Duration,
+    block_max_ms: AtomicU64,
     pub(super) metrics: Arc<RouterMetrics>,
 }
 
@@ -105,7 +108,20 @@ impl Unmatched {
 impl Fanout {
     pub(super) fn new(rules: TopicRules, block_max: Duration, metrics: Arc<RouterMetrics>) -> Self {
         metrics.announce_rules(&rules);
-        Self { table: RwLock::default(), rules, block_max, metrics }
+        let fanout =
+            Self { table: RwLock::default(), rules, block_max_ms: AtomicU64::default(), metrics };
+        fanout.set_block_max(block_max);
+        fanout
+    }
+
+    /// How long a subscription may take nothing from now on, where no rule for a topic says otherwise.
+    pub(super) fn set_block_max(&self, block_max: Duration) {
+        let ms = u64::try_from(block_max.as_millis()).unwrap_or(u64::MAX);
+        self.block_max_ms.store(ms, Ordering::Relaxed);
+    }
+
+    fn block_max(&self) -> Duration {
+        Duration::from_millis(self.block_max_ms.load(Ordering::Relaxed))
     }
 
     pub(super) fn insert(&self, pattern: &Pattern, target: Target) -> EntryId {
@@ -220,7 +236,7 @@ impl Fanout {
                 block_max: Duration::from_millis(known.block_max_ms),
                 rule,
             },
-            None => WhenFull { on_full: OnFull::Block, block_max: self.block_max, rule: None },
+            None => WhenFull { on_full: OnFull::Block, block_max: self.block_max(), rule: None },
         };
         match queue.admit(delivery, when_full).await {
             Admission::Admitted(dropped) => {

@@ -134,6 +134,11 @@ impl Router {
         &self.0.stages
     }
 
+    /// How long a subscription may take nothing from now on while something waits for it.
+    pub fn set_block_max(&self, block_max: Duration) {
+        self.0.fanout.set_block_max(block_max);
+    }
+
     /// Admits a batch, awaiting room wherever it goes. What it gives resolves once everything that
     /// came of the batch is in the queues of its subscriptions.
     ///

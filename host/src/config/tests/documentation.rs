@@ -3,10 +3,10 @@
 use super::*;
 use crate::config::key::{Key, Kind};
 
-const PAGE: &str = include_str!("../../../../docs/configuration.md");
+pub(super) const PAGE: &str = include_str!("../../../../docs/configuration.md");
 
 /// Every key that the code asks for.
-fn keys() -> Vec<Key> {
+pub(super) fn keys() -> Vec<Key> {
     let document = Document::new("every_key.toml", EVERY_KEY.to_owned());
     let mut problems = Vec::new();
     let table = syntax::parse(&document, &mut problems).expect("it is TOML");
