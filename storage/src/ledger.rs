@@ -3,6 +3,9 @@
 //! Both engines decide with this: a request either changes the ledger and gives the effects that the engine
 //! is to store, or is refused and changes nothing. Effects are stored in the order in which they were given.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::{BTreeMap, HashMap},
     num::NonZeroU32,
