@@ -48,12 +48,12 @@ pub fn built_guest(name: &str) -> PathBuf {
 /// Another build of an artefact: the same code under another digest, because of a custom section that
 /// nobody reads.
 #[must_use]
-pub fn another_build(artefact: &[u8], number: u8) -> Vec<u8> {
+pub fn another_build(artefact: &[u8], number: u32) -> Vec<u8> {
     const NAME: &[u8] = b"build";
     let mut bytes = artefact.to_vec();
     // Section 0, the length of the rest, the name with its length, the content.
-    bytes.extend([0, 7, 5]);
+    bytes.extend([0, 10, 5]);
     bytes.extend(NAME);
-    bytes.push(number);
+    bytes.extend(number.to_le_bytes());
     bytes
 }
