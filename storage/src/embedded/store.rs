@@ -100,6 +100,12 @@ impl Store {
         self.database.persist(PersistMode::SyncAll)
     }
 
+    /// Bytes that are not written into tables yet. The library bounds them only while one of its threads is
+    /// free to look.
+    pub(super) fn unwritten_bytes(&self) -> u64 {
+        self.database.write_buffer_size()
+    }
+
     /// Whether a background thread of the library failed.
     pub(super) fn health(&self) -> fjall::Result<()> {
         self.database.persist(PersistMode::Buffer)

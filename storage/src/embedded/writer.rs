@@ -13,6 +13,7 @@ use std::{
         mpsc::{SyncSender, sync_channel},
     },
     thread,
+    time::Duration,
 };
 
 use bytes::Bytes;
@@ -35,6 +36,13 @@ use crate::{
     ledger::{Effect, Ledger},
     memory::{FORGET_PRODUCERS, TRIM_BATCHES},
 };
+
+/// Commits are slowed down while so much is in memory that is not in tables yet. Under load a keyspace has up to
+/// five times 64 MiB there.
+const UNWRITTEN_BYTES: u64 = 512 << 20;
+/// By how much: a step, and how many at most.
+const SLOWED_STEP: Duration = Duration::from_millis(20);
+const SLOWED_STEPS: u32 = 50;
 
 /// What is asked of the writer.
 pub(super) enum Request {
@@ -244,6 +252,7 @@ impl Writer {
         let value = Bytes::copy_from_slice(&number.0.to_be_bytes());
         changes.insert((Space::State, keys::LAST_COMMIT.to_vec()), Some(value.clone()));
         changes.insert((Space::Commits, keys::chain_slot(number).to_vec()), Some(value));
+        self.slow_down();
         let written = self.watch.over(|| self.store.commit(changes));
         let written = written.map_err(|error| error.to_string());
         let written = written.and_then(|()| {
@@ -264,6 +273,17 @@ impl Writer {
                 self.shared.fence.raise(&reason);
                 Err(CommitError::Unknown { reason })
             }
+        }
+    }
+
+    /// Waits for the library to write into tables what fills memory, but not for ever: that only slows down
+    /// those who write, and a count that is wrong must not stop them.
+    fn slow_down(&self) {
+        for _ in 0..SLOWED_STEPS {
+            if self.store.unwritten_bytes() < UNWRITTEN_BYTES || self.store.health().is_err() {
+                return;
+            }
+            thread::sleep(SLOWED_STEP);
         }
     }
 
