@@ -9,6 +9,11 @@ use super::*;
 /// A deadlock would take for ever.
 const GENEROUS: Duration = Duration::from_secs(60);
 
+pub(super) async fn publish(router: &Router, batch: &Batch) -> Published {
+    let published = super::publish(router, batch);
+    tokio::time::timeout(GENEROUS, published).await.expect("nothing waits for ever")
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_message_in_a_circle_ends_after_its_last_route_as_one_dead_letter() {
     let routes = vec![

@@ -1,6 +1,6 @@
 //! Dead letters that feed routes.
 
-use super::*;
+use super::{circles::publish, *};
 
 #[tokio::test(start_paused = true)]
 async fn dead_letters_feed_a_route_that_takes_them_by_name() {

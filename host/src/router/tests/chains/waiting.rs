@@ -139,3 +139,20 @@ async fn a_router_that_stops_in_mid_chain_loses_nothing_that_it_acknowledged() {
         acknowledged.iter().filter(|each| found.binary_search(each).is_err()).collect();
     assert!(missing.is_empty(), "{missing:?}");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_publisher_is_not_told_that_all_is_well_when_a_later_lane_broke_down() {
+    fn break_down(_: &Batch) -> Result<StageOutput, StageFailure> {
+        panic!("a fault of the router itself");
+    }
+    let routes =
+        vec![link("a", "in.>", Some("mid"), forward), link("b", "mid", Some("out"), break_down)];
+    let router = router(routes);
+    // The second message finds the lane gone.
+    for number in 0..2 {
+        let outcome = publish(&router, &batch("in.a", [number])).await;
+        let expected = Published::rejected(ErrorCode::ShuttingDown);
+        assert_eq!(outcome, expected);
+    }
+    router.drain().await;
+}
