@@ -133,7 +133,7 @@ impl Reloader {
         let problems = match read {
             Ok(Ok(next)) => match self.apply(waypost, next, cause).await {
                 Ok(()) => return,
-                Err(problem) => vec![problem],
+                Err(problems) => problems.lines().map(str::to_owned).collect(),
             },
             Ok(Err(errors)) => errors.to_string().lines().map(str::to_owned).collect(),
             Err(error) => vec![format!("it was not read, on the router's own account: {error}")],

@@ -90,6 +90,17 @@ pub enum StartError {
     Admin(#[from] AdminError),
 }
 
+/// Why other settings do not hold.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// There is another certificate, which cannot be used.
+    #[error(transparent)]
+    Tls(#[from] TlsError),
+    /// Plugins refuse what they are to be configured with or limited to; all that any of them says.
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+    Plugins(Vec<DeployError>),
+}
+
 /// Where a router listens, as its state folder tells it to tools on the same machine.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Endpoints {
@@ -235,9 +246,14 @@ impl Waypost {
     ///
     /// # Errors
     ///
-    /// There is another certificate that cannot be used; then nothing has changed.
-    pub async fn reload(&mut self, settings: Settings) -> Result<(), TlsError> {
+    /// There is another certificate that cannot be used, or a plugin refuses its configuration or its limits;
+    /// then nothing has changed.
+    pub async fn reload(&mut self, settings: Settings) -> Result<(), ReloadError> {
         let change = self.server.prepare(settings.net).await?;
+        let plugins = &settings.plugins;
+        let rules = |plugin: &PluginName| plugins.rules_of(plugin).clone();
+        let configured = self.deployer.reconfigure(&settings.routes, rules).await;
+        configured.map_err(ReloadError::Plugins)?;
         self.server.apply(change);
         self.router.set_block_max(settings.router.block_max);
         self.deployer.set_keep_versions(settings.plugins.keep_versions);

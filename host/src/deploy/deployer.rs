@@ -3,10 +3,11 @@
 
 use std::{
     collections::BTreeMap,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex},
 };
 
+use arc_swap::ArcSwap;
 use tokio::{runtime::Handle, sync::Notify, time::Instant};
 use waypost_core::{PluginName, RouteDefinition, RouteName, StageDefinition, StageName};
 
@@ -36,7 +37,8 @@ pub enum Deployed {
 pub struct Deployer {
     sandbox: Arc<Sandbox>,
     pub(super) store: VersionStore,
-    pub(super) plugins: BTreeMap<PluginName, Plugin>,
+    folder: PathBuf,
+    plugins: ArcSwap<Plugins>,
     /// Each route's stages in the order of its definition.
     order: BTreeMap<RouteName, Vec<StageName>>,
     stages: Arc<StageSet>,
@@ -48,6 +50,9 @@ pub struct Deployer {
     /// Tells whoever watches new versions of each swap.
     pub(super) swapped: Notify,
 }
+
+/// The plugins that the configuration names, with the stages that use each.
+pub(super) type Plugins = BTreeMap<PluginName, Plugin>;
 
 /// What a deployer is made with beside the parts that it works on.
 #[derive(Debug)]
@@ -73,25 +78,18 @@ impl Deployer {
         routes: &[RouteDefinition],
         rules: impl Fn(&PluginName) -> PluginRules,
     ) -> Self {
-        let mut plugins: BTreeMap<PluginName, Plugin> = BTreeMap::new();
-        let mut order = BTreeMap::new();
-        for route in routes {
+        let names = |route: &RouteDefinition| {
             let names = route.stages.iter().map(|stage| stage.name.clone()).collect();
-            order.insert(route.name.clone(), names);
-            for stage in &route.stages {
-                let plugin = plugins.entry(stage.plugin.clone()).or_insert_with(|| Plugin {
-                    file: folder.join(format!("{}.wasm", stage.plugin)),
-                    name: stage.plugin.clone(),
-                    rules: rules(&stage.plugin),
-                    stages: Vec::new(),
-                });
-                plugin.stages.push((route.name.clone(), stage.clone()));
-            }
-        }
+            (route.name.clone(), names)
+        };
+        let order = routes.iter().map(names).collect();
+        let plugins = ArcSwap::from_pointee(plugins_of(folder, routes, rules));
+        let folder = folder.to_owned();
         let DeployerParts { sandbox, store, stages, router_metrics, metrics } = parts;
         Self {
             sandbox,
             store,
+            folder,
             plugins,
             order,
             stages,
@@ -117,14 +115,14 @@ impl Deployer {
     pub async fn load(&self) -> Result<(), Vec<DeployError>> {
         let _turn = self.deploying.lock().await;
         let recorded = self.store.load().map_err(|error| vec![error.into()])?;
-        let preparing =
-            self.plugins.iter().map(|(name, plugin)| self.first(plugin, recorded.get(name)));
+        let plugins = self.plugins();
+        let preparing = plugins.iter().map(|(name, plugin)| self.first(plugin, recorded.get(name)));
         let prepared = futures_util::future::join_all(preparing).await;
         for (name, history) in recorded {
             self.state().entry(name).or_default().history = history;
         }
         let (mut ready, mut errors) = (Vec::new(), Vec::new());
-        for (name, prepared) in self.plugins.keys().zip(prepared) {
+        for (name, prepared) in plugins.keys().zip(prepared) {
             match prepared {
                 Ok((prepared, via)) => ready.push((name, prepared, via)),
                 Err(refused) => errors.push(refused.error),
@@ -187,10 +185,51 @@ impl Deployer {
         Ok((self.prepare(plugin, source).await?, Some(via)))
     }
 
+    /// Lets the stages have other configurations, and their plugins other limits and grants. The stages stay the
+    /// same, and so do the artefacts that run in them: each is configured and tried again beside what runs,
+    /// and all that changes is swapped in one step.
+    ///
+    /// # Errors
+    ///
+    /// Everything that any of them refuses; then nothing has changed.
+    pub async fn reconfigure(
+        &self,
+        routes: &[RouteDefinition],
+        rules: impl Fn(&PluginName) -> PluginRules,
+    ) -> Result<(), Vec<DeployError>> {
+        let _turn = self.deploying.lock().await;
+        let (before, next) = (self.plugins(), plugins_of(&self.folder, routes, rules));
+        let changed = next.values().filter(|plugin| before.get(&plugin.name) != Some(*plugin));
+        let preparing = changed.filter_map(|plugin| {
+            let source = Source::Kept(self.active(&plugin.name)?);
+            Some(async move { (plugin, self.prepare(plugin, source).await) })
+        });
+        let (mut ready, mut errors) = (Vec::new(), Vec::new());
+        for (plugin, prepared) in futures_util::future::join_all(preparing).await {
+            match prepared {
+                Ok(prepared) => ready.push((plugin.name.clone(), prepared)),
+                Err(refused) => errors.push(refused.error),
+            }
+        }
+        if !errors.is_empty() {
+            return Err(errors);
+        }
+        self.swap(ready.iter().flat_map(|(_, prepared)| &prepared.versions), false);
+        self.plugins.store(Arc::new(next));
+        let mut states = self.state();
+        for (name, prepared) in ready {
+            let state = states.entry(name).or_default();
+            // Those that ran before have the configuration from before.
+            state.before = None;
+            state.running = Some(prepared);
+        }
+        Ok(())
+    }
+
     /// Looks at every file, and deploys those that hold something new. Outcomes are logged, counted and
     /// kept for [`status`](Self::status).
     pub async fn rescan(&self) {
-        for name in self.plugins.keys() {
+        for name in self.plugins().keys() {
             match self.look(name).await {
                 Ok(Deployed::Unchanged) => {}
                 Ok(Deployed::Swapped(digest)) => {
@@ -205,7 +244,8 @@ impl Deployer {
 
     async fn look(&self, name: &PluginName) -> Result<Deployed, DeployError> {
         let _turn = self.deploying.lock().await;
-        let Some(plugin) = self.plugins.get(name) else {
+        let plugins = self.plugins();
+        let Some(plugin) = plugins.get(name) else {
             return Ok(Deployed::Unchanged);
         };
         let seen = self.look_at(plugin).await;
@@ -226,8 +266,9 @@ impl Deployer {
         bytes: Vec<u8>,
         signature: Option<String>,
     ) -> Result<Deployed, DeployError> {
-        let (name, plugin) = self.known(name)?;
         let _turn = self.deploying.lock().await;
+        let plugin = &self.known(name)?;
+        let name = &plugin.name;
         let digest = Digest::of(&bytes);
         if self.active(name) == Some(digest) {
             return Ok(Deployed::Unchanged);
@@ -246,7 +287,7 @@ impl Deployer {
     ///
     /// There is none, or it no longer works; what ran goes on.
     pub async fn rollback(&self, name: &str, to: Option<&str>) -> Result<Digest, DeployError> {
-        let (name, _) = self.known(name)?;
+        let Plugin { name, .. } = &self.known(name)?;
         let digest = self.go_back(name, to, Via::Rollback, "by an operator").await?;
         tracing::warn!(plugin = %name, %digest, "an operator rolled a version back");
         Ok(digest)
@@ -261,7 +302,7 @@ impl Deployer {
         reason: &str,
     ) -> Result<Digest, DeployError> {
         let _turn = self.deploying.lock().await;
-        let (_, plugin) = self.known(name.as_str())?;
+        let plugin = &self.known(name.as_str())?;
         let no_version = |source| DeployError::NoVersion { plugin: name.clone(), source };
         let (target, before) = {
             let states = self.state();
@@ -288,11 +329,17 @@ impl Deployer {
         Ok(target)
     }
 
-    fn known(&self, name: &str) -> Result<(&PluginName, &Plugin), DeployError> {
-        let found = self.plugins.iter().find(|(known, _)| known.as_str() == name);
-        found.ok_or_else(|| DeployError::UnknownPlugin {
+    /// The plugins as the configuration has them at this moment.
+    pub(super) fn plugins(&self) -> Arc<Plugins> {
+        self.plugins.load_full()
+    }
+
+    fn known(&self, name: &str) -> Result<Plugin, DeployError> {
+        let plugins = self.plugins();
+        let found = plugins.values().find(|known| known.name.as_str() == name);
+        found.cloned().ok_or_else(|| DeployError::UnknownPlugin {
             plugin: name.to_owned(),
-            known: self.plugins.keys().map(ToString::to_string).collect(),
+            known: plugins.keys().map(ToString::to_string).collect(),
         })
     }
 
@@ -305,9 +352,10 @@ impl Deployer {
         let runs = |(known, definition): &(RouteName, StageDefinition)| {
             known.as_str() == route && definition.name.as_str() == stage
         };
-        let found = self.plugins.iter().find(|(_, plugin)| plugin.stages.iter().any(runs));
+        let plugins = self.plugins();
+        let found = plugins.iter().find(|(_, plugin)| plugin.stages.iter().any(runs));
         found.map(|(name, _)| name.to_string()).ok_or_else(|| {
-            let all = self.plugins.values().flat_map(|plugin| &plugin.stages);
+            let all = plugins.values().flat_map(|plugin| &plugin.stages);
             DeployError::UnknownStage {
                 stage: format!("{route}/{stage}"),
                 known: all.map(|(route, stage)| format!("{route}/{}", stage.name)).collect(),
@@ -378,21 +426,7 @@ impl Deployer {
         let Signed { bytes, signature } = &prepared.artefact;
         self.store.put(digest, bytes, signature.as_deref())?;
         let is_first = self.record(name, &prepared, via)?;
-        let mut routes = (*self.stages.all()).clone();
-        for (route, stage) in &prepared.versions {
-            if !is_first {
-                let swaps = &self.router_metrics.swaps;
-                swaps.with_label_values(&[route.as_str(), stage.name.as_str()]).inc();
-            }
-            let mut stages = routes.remove(route.as_str()).unwrap_or_default().to_vec();
-            match stages.iter_mut().find(|known| known.name == stage.name) {
-                Some(known) => *known = stage.clone(),
-                None => stages.push(stage.clone()),
-            }
-            self.sort(route, &mut stages);
-            routes.insert(route.as_str().to_owned(), stages.into());
-        }
-        self.stages.replace(routes);
+        self.swap(prepared.versions.iter(), is_first);
         self.metrics.deploys.with_label_values(&[name.as_str(), "accepted"]).inc();
         let at_swap = self.counts_of(name);
         let is_return = matches!(via, Some(Via::Rollback | Via::AutomaticRollback));
@@ -413,10 +447,50 @@ impl Deployer {
         Ok(())
     }
 
+    /// Swaps versions into their stages, all in one step; they are counted unless they are the first.
+    fn swap<'a>(&self, versions: impl Iterator<Item = &'a (RouteName, Stage)>, is_first: bool) {
+        let mut routes = (*self.stages.all()).clone();
+        for (route, stage) in versions {
+            if !is_first {
+                let swaps = &self.router_metrics.swaps;
+                swaps.with_label_values(&[route.as_str(), stage.name.as_str()]).inc();
+            }
+            let mut stages = routes.remove(route.as_str()).unwrap_or_default().to_vec();
+            match stages.iter_mut().find(|known| known.name == stage.name) {
+                Some(known) => *known = stage.clone(),
+                None => stages.push(stage.clone()),
+            }
+            self.sort(route, &mut stages);
+            routes.insert(route.as_str().to_owned(), stages.into());
+        }
+        self.stages.replace(routes);
+    }
+
     /// Brings a route's stages into the order of its definition; they load in any order.
     fn sort(&self, route: &RouteName, stages: &mut [Stage]) {
         if let Some(order) = self.order.get(route) {
             stages.sort_by_key(|stage| order.iter().position(|name| *name == stage.name));
         }
     }
+}
+
+/// The plugins that these routes use.
+fn plugins_of(
+    folder: &Path,
+    routes: &[RouteDefinition],
+    rules: impl Fn(&PluginName) -> PluginRules,
+) -> Plugins {
+    let mut plugins = Plugins::new();
+    for route in routes {
+        for stage in &route.stages {
+            let plugin = plugins.entry(stage.plugin.clone()).or_insert_with(|| Plugin {
+                file: folder.join(format!("{}.wasm", stage.plugin)),
+                name: stage.plugin.clone(),
+                rules: rules(&stage.plugin),
+                stages: Vec::new(),
+            });
+            plugin.stages.push((route.name.clone(), stage.clone()));
+        }
+    }
+    plugins
 }

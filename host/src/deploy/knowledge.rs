@@ -97,7 +97,8 @@ impl Deployer {
 
     /// The messages that came to a plugin in all its stages since the router started.
     pub(super) fn counts_of(&self, name: &PluginName) -> Counts {
-        let stages = self.plugins.get(name).map_or(&[][..], |plugin| &plugin.stages);
+        let plugins = self.plugins();
+        let stages = plugins.get(name).map_or(&[][..], |plugin| &plugin.stages);
         stages.iter().fold(Counts::default(), |sum, (route, stage)| {
             let counts = self.router_metrics.counts_of([route.as_str(), stage.name.as_str()]);
             Counts {
@@ -190,7 +191,7 @@ impl Deployer {
                 refused: state.refused.as_ref().map(|refused| refused.refusal.clone()),
             })
         };
-        self.plugins.iter().filter_map(status).collect()
+        self.plugins().iter().filter_map(status).collect()
     }
 
     pub(super) fn state(&self) -> MutexGuard<'_, BTreeMap<PluginName, State>> {

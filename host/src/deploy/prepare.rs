@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// A plugin that the configuration names.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Plugin {
     pub(super) name: PluginName,
     pub(super) file: PathBuf,

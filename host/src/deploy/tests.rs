@@ -1,5 +1,6 @@
 //! Deploys of guests written by hand, into stages whose versions the tests look at.
 
+mod reconfigure;
 mod rules;
 
 use std::{fs, path::Path, sync::Arc, time::Duration};

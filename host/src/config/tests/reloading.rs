@@ -43,13 +43,11 @@ fn each_key_that_differs_is_told_on_its_side() {
         to = 'b'
     ";
     let Changes { live, restart } = changes("", next);
-    assert_eq!(live, ["listen.max_streams", "router.block_max_ms"]);
-    for expected in [
-        "listen.address",
-        "plugins.override.filter-json.memory_bytes",
-        "route.name",
-        "router.threads",
-    ] {
+    let limits = |key: &&String| key.starts_with("plugins.override.filter-json.");
+    assert_eq!(live.iter().filter(limits).count(), 8, "{live:?}");
+    let others: Vec<&String> = live.iter().filter(|key| !limits(key)).collect();
+    assert_eq!(others, ["listen.max_streams", "router.block_max_ms"]);
+    for expected in ["listen.address", "route.name", "router.threads"] {
         assert!(restart.iter().any(|key| key == expected), "{restart:?} lacks {expected}");
     }
 }
@@ -61,6 +59,28 @@ fn a_stage_that_goes_to_another_route_is_a_change() {
     let (a, b) = (route("a"), route("b"));
     let Changes { restart, .. } = changes(&format!("{a}{stage}{b}"), &format!("{a}{b}{stage}"));
     assert_eq!(restart, ["route"]);
+}
+
+#[test]
+fn a_stage_takes_its_configuration_whatever_becomes_of_other_routes() {
+    let route = |name: &str, minimum: u32| {
+        format!(
+            "[[route]]\nname = '{name}'\nfrom = 'in.{name}'\nto = 'b'\n[[route.stage]]\n\
+             plugin = 'filter-json'\nconfig = {{ minimum = {minimum} }}\n"
+        )
+    };
+    let (a, b) = (route("a", 1), route("b", 2));
+    let Changes { live, restart } = changes(&a, &route("a", 3));
+    assert_eq!((live, restart), (vec!["route.stage.config".to_owned()], Vec::new()));
+    let Changes { live, restart } = changes(&a, &format!("{b}{a}"));
+    assert!(live.is_empty() && restart.contains(&"route.name".to_owned()), "{live:?} {restart:?}");
+    let swapped = format!("{}{}", route("a", 2), route("b", 1));
+    let Changes { live, .. } = changes(&format!("{a}{b}"), &swapped);
+    assert_eq!(live, ["route.stage.config"]);
+
+    let running = reloaded(&loaded(&a).settings, loaded(&format!("{b}{}", route("a", 3))).settings);
+    let configurations = running.routes.iter().map(|route| &*route.stages[0].configuration);
+    assert_eq!(configurations.collect::<Vec<_>>(), [r#"{"minimum":3}"#]);
 }
 
 #[test]
