@@ -141,15 +141,23 @@ async fn route(loaded: Loaded, sources: Sources) -> Result<(), Failure> {
     let (changed, mut changes) = mpsc::channel(1);
     let _watcher = reloader.watch(changed.clone());
     let name = loop {
-        tokio::select! {
+        let cause = tokio::select! {
             told = signals.next() => match told {
-                Told::Reload => {
-                    reloader.reload(&mut waypost, Cause::Asked).await;
-                    waypost.reload_certificate().await;
-                }
+                Told::Reload => Cause::Asked,
                 Told::Stop(name) => break name,
             },
-            Some(()) = changes.recv() => reloader.reload(&mut waypost, Cause::Watched).await,
+            Some(()) = changes.recv() => Cause::Watched,
+        };
+        let reload = async {
+            reloader.reload(&mut waypost, cause).await;
+            if cause == Cause::Asked {
+                waypost.reload_certificate().await;
+            }
+        };
+        // Plugins are tried again meanwhile, which must not hold up the end. What is left off has changed nothing.
+        tokio::select! {
+            () = reload => {}
+            name = signals.stop() => break name,
         }
     };
     let deadline = reloader.settings().drain_deadline;
@@ -199,12 +207,11 @@ impl Signals {
         }
     }
 
-    /// Passes over what does not end the router.
+    /// Leaves a SIGHUP for [`next`](Self::next).
     async fn stop(&mut self) -> &'static str {
-        loop {
-            if let Told::Stop(name) = self.next().await {
-                return name;
-            }
+        tokio::select! {
+            _ = self.terminate.recv() => "SIGTERM",
+            _ = self.interrupt.recv() => "SIGINT",
         }
     }
 }
