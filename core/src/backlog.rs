@@ -113,6 +113,12 @@ impl<T> Backlog<T> {
         Some((batch.part(from..batch.len())?, with))
     }
 
+    /// How many messages wait, and the bytes of their batches.
+    #[must_use]
+    pub fn held(&self) -> (usize, usize) {
+        (self.messages, self.bytes)
+    }
+
     /// Forgets everything.
     pub fn clear(&mut self) {
         *self = Self { next: self.next, ..Self::new(self.limits) };

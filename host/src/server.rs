@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use waypost_core::PluginName;
 
 use crate::{
-    admin::{Admin, AdminError, AdminState, Lifecycle, Phase, Token, TokenError},
+    admin::{Admin, AdminError, AdminState, Lifecycle, Phase, Token, TokenError, Traffic},
     config::Settings,
     deploy::{
         DeployError, DeployMetrics, Deployer, DeployerParts, Probation, StoreError, VersionStore,
@@ -186,11 +186,13 @@ impl Waypost {
 
         // The admin server comes first, so that `/readyz` says "starting" while plugins compile.
         let lifecycle = Arc::new(Lifecycle::default());
+        let traffic = Traffic::default();
         let admin = match &settings.admin {
             Some(admin) => {
                 let (lifecycle, deployer) = (lifecycle.clone(), deployer.clone());
                 let token = Token::of(state)?;
-                let state = AdminState { registry: registry.clone(), lifecycle, deployer, token };
+                let (registry, traffic) = (registry.clone(), traffic.clone());
+                let state = AdminState { registry, lifecycle, deployer, traffic, token };
                 Some(Admin::start(admin.address, state).await?)
             }
             None => None,
@@ -205,6 +207,8 @@ impl Waypost {
         };
         let router = Router::start(settings.routes, stages, settings.router, router_metrics);
         let server = Server::bind(settings.net, router.clone(), net_metrics)?;
+
+        traffic.begin(router.clone(), server.connections().clone());
 
         let endpoints = Endpoints {
             listen: server.address(),

@@ -3,14 +3,18 @@
 //! What changes something asks for the token of the state folder. It listens on loopback unless the configuration says
 //! otherwise in so many words.
 
+mod answer;
+mod api;
 mod lifecycle;
 mod plugins;
 mod server;
 #[cfg(test)]
 mod tests;
 mod token;
+mod traffic;
 
 pub use lifecycle::{Lifecycle, Phase};
 pub use plugins::SIGNATURE_HEADER;
 pub use server::{Admin, AdminError, AdminState};
 pub use token::{TOKEN_FILE, Token, TokenError};
+pub use traffic::Traffic;

@@ -4,106 +4,129 @@ use axum::{
     Json,
     body::Bytes,
     extract::{Path, State},
-    http::{HeaderMap, StatusCode, header::AUTHORIZATION},
-    response::{IntoResponse, Response},
+    http::{HeaderMap, StatusCode},
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD};
-use serde::Deserialize;
-use serde_json::{Value, json};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
-use super::AdminState;
-use crate::deploy::{DeployError, Deployed, MAX_SIGNATURE_BYTES};
+use super::{
+    AdminState,
+    answer::{Refused, authorise},
+};
+use crate::deploy::{DeployError, Deployed, MAX_SIGNATURE_BYTES, PluginStatus};
 
 /// The header that an artefact's signature is sent in.
 pub const SIGNATURE_HEADER: &str = "waypost-signature";
 
-/// What goes wrong with a request that changes something.
-pub(super) enum Failure {
-    /// The token is missing or wrong.
-    Unauthorised,
-    /// What was asked is not done.
-    Deploy(DeployError),
-    /// What was asked is not understood.
-    Malformed(String),
+/// Every plugin.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub(crate) struct Plugins {
+    /// By name.
+    pub(crate) plugins: Vec<PluginStatus>,
 }
 
-impl From<DeployError> for Failure {
-    fn from(error: DeployError) -> Self {
-        Self::Deploy(error)
-    }
+/// What a deploy did.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub(crate) struct DeployOutcome {
+    /// The plugin.
+    pub(crate) plugin: String,
+    /// Whether the artefact runs since now; otherwise it ran before.
+    pub(crate) swapped: bool,
+    /// How the plugin runs now.
+    pub(crate) status: Option<PluginStatus>,
 }
 
-impl IntoResponse for Failure {
-    fn into_response(self) -> Response {
-        let (status, text) = match self {
-            Self::Unauthorised => (
-                StatusCode::UNAUTHORIZED,
-                "show the token in admin.token of the router's state folder, as Authorization: \
-                 Bearer TOKEN"
-                    .to_owned(),
-            ),
-            Self::Malformed(text) => (StatusCode::BAD_REQUEST, text),
-            Self::Deploy(error) => {
-                let status = match &error {
-                    DeployError::UnknownPlugin { .. } | DeployError::UnknownStage { .. } => {
-                        StatusCode::NOT_FOUND
-                    }
-                    DeployError::NoVersion { .. } => StatusCode::CONFLICT,
-                    DeployError::Store(_) | DeployError::Internal { .. } => {
-                        StatusCode::INTERNAL_SERVER_ERROR
-                    }
-                    DeployError::File { .. }
-                    | DeployError::Untrusted { .. }
-                    | DeployError::Artefact { .. }
-                    | DeployError::Stage { .. } => StatusCode::UNPROCESSABLE_ENTITY,
-                };
-                (status, error.to_string())
-            }
-        };
-        (status, Json(json!({ "error": text }))).into_response()
-    }
+/// What a rollback did.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub(crate) struct RollbackOutcome {
+    /// The plugin.
+    pub(crate) plugin: String,
+    /// How the plugin runs now.
+    pub(crate) status: Option<PluginStatus>,
 }
 
-fn authorise(state: &AdminState, headers: &HeaderMap) -> Result<(), Failure> {
-    let header = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-    if state.token.is_shown(header) { Ok(()) } else { Err(Failure::Unauthorised) }
+/// What runs: versions, stages with their counts and breakers, what is kept, what was refused.
+#[utoipa::path(
+    get,
+    path = "/api/v1/plugins",
+    tag = "plugins",
+    responses((status = 200, body = Plugins)),
+)]
+pub(super) async fn list(State(state): State<AdminState>) -> Json<Plugins> {
+    Json(Plugins { plugins: state.deployer.status() })
 }
 
-pub(super) async fn list(State(state): State<AdminState>) -> Json<Value> {
-    Json(json!({ "plugins": state.deployer.status() }))
-}
-
-/// Deploys the body to a plugin.
+/// Deploys an artefact to a plugin: to all of its stages, or to none.
+#[utoipa::path(
+    post,
+    path = "/api/v1/plugins/{plugin}/versions",
+    tag = "plugins",
+    params(
+        ("plugin" = String, Path, description = "A plugin that a stage uses."),
+        ("waypost-signature" = Option<String>, Header, description = "The artefact's minisign signature, in Base64."),
+    ),
+    request_body(content = Vec<u8>, content_type = "application/wasm", description = "The artefact."),
+    responses(
+        (status = 200, body = DeployOutcome),
+        (status = 400, body = Refused, description = "The signature is not understood."),
+        (status = 401, body = Refused, description = "The token is missing or wrong."),
+        (status = 404, body = Refused, description = "No route has this plugin or stage."),
+        (status = 422, body = Refused, description = "The artefact is refused; nothing has changed."),
+        (status = 500, body = Refused, description = "The router could not do it."),
+    ),
+    security(("token" = [])),
+)]
 pub(super) async fn deploy(
     State(state): State<AdminState>,
     Path(plugin): Path<String>,
     headers: HeaderMap,
     body: Bytes,
-) -> Result<Json<Value>, Failure> {
+) -> Result<Json<DeployOutcome>, Refused> {
     authorise(&state, &headers)?;
     deploy_to(state, plugin, signature(&headers)?, body).await
 }
 
-/// Deploys the body to the plugin of a stage.
+/// Deploys an artefact to the plugin of a stage.
+#[utoipa::path(
+    post,
+    path = "/api/v1/stages/{route}/{stage}/versions",
+    tag = "plugins",
+    params(
+        ("route" = String, Path, description = "A route."),
+        ("stage" = String, Path, description = "One of its stages."),
+        ("waypost-signature" = Option<String>, Header, description = "The artefact's minisign signature, in Base64."),
+    ),
+    request_body(content = Vec<u8>, content_type = "application/wasm", description = "The artefact."),
+    responses(
+        (status = 200, body = DeployOutcome),
+        (status = 400, body = Refused, description = "The signature is not understood."),
+        (status = 401, body = Refused, description = "The token is missing or wrong."),
+        (status = 404, body = Refused, description = "No route has this plugin or stage."),
+        (status = 422, body = Refused, description = "The artefact is refused; nothing has changed."),
+        (status = 500, body = Refused, description = "The router could not do it."),
+    ),
+    security(("token" = [])),
+)]
 pub(super) async fn deploy_stage(
     State(state): State<AdminState>,
     Path((route, stage)): Path<(String, String)>,
     headers: HeaderMap,
     body: Bytes,
-) -> Result<Json<Value>, Failure> {
+) -> Result<Json<DeployOutcome>, Refused> {
     authorise(&state, &headers)?;
     let plugin = state.deployer.plugin_of(&route, &stage)?;
     deploy_to(state, plugin, signature(&headers)?, body).await
 }
 
 /// The text of the artefact's signature, if one was sent.
-fn signature(headers: &HeaderMap) -> Result<Option<String>, Failure> {
+fn signature(headers: &HeaderMap) -> Result<Option<String>, Refused> {
     let Some(header) = headers.get(SIGNATURE_HEADER) else {
         return Ok(None);
     };
     let malformed = || {
         let text = format!("{SIGNATURE_HEADER} holds the file that minisign -S wrote, in Base64");
-        Failure::Malformed(text)
+        Refused::new(StatusCode::BAD_REQUEST, text)
     };
     if header.len() > MAX_SIGNATURE_BYTES {
         return Err(malformed());
@@ -117,7 +140,7 @@ async fn deploy_to(
     plugin: String,
     signature: Option<String>,
     body: Bytes,
-) -> Result<Json<Value>, Failure> {
+) -> Result<Json<DeployOutcome>, Refused> {
     // Whoever hangs up in between must not leave a deploy half done.
     let deployer = state.deployer.clone();
     let deploying = tokio::spawn({
@@ -125,43 +148,64 @@ async fn deploy_to(
         async move { deployer.deploy(&plugin, body.to_vec(), signature).await }
     });
     let deployed = deploying.await.map_err(|error| internal(&plugin, &error))??;
-    let is_new = matches!(deployed, Deployed::Swapped(_));
-    Ok(Json(json!({ "plugin": plugin, "swapped": is_new, "status": status(&state, &plugin) })))
+    let swapped = matches!(deployed, Deployed::Swapped(_));
+    let status = status(&state, &plugin);
+    Ok(Json(DeployOutcome { plugin, swapped, status }))
 }
 
 /// What to go back to.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
-struct Rollback {
+pub(super) struct Rollback {
     /// How the digest begins; the version before the one that runs, if it is not given.
     to: Option<String>,
 }
 
+/// Goes back to a version that ran before.
+#[utoipa::path(
+    post,
+    path = "/api/v1/plugins/{plugin}/rollback",
+    tag = "plugins",
+    params(("plugin" = String, Path, description = "A plugin that a stage uses.")),
+    request_body(content = Option<Rollback>, description = "What to go back to; the version before, without a body."),
+    responses(
+        (status = 200, body = RollbackOutcome),
+        (status = 400, body = Refused, description = "The request is not understood."),
+        (status = 401, body = Refused, description = "The token is missing or wrong."),
+        (status = 404, body = Refused, description = "No route has this plugin or stage."),
+        (status = 409, body = Refused, description = "There is nothing to go back to."),
+        (status = 500, body = Refused, description = "The router could not do it."),
+    ),
+    security(("token" = [])),
+)]
 pub(super) async fn rollback(
     State(state): State<AdminState>,
     Path(plugin): Path<String>,
     headers: HeaderMap,
     body: Bytes,
-) -> Result<Json<Value>, Failure> {
+) -> Result<Json<RollbackOutcome>, Refused> {
     authorise(&state, &headers)?;
     let asked =
         if body.is_empty() { Ok(Rollback::default()) } else { serde_json::from_slice(&body) };
-    let Rollback { to } = asked
-        .map_err(|error| Failure::Malformed(format!("write {{\"to\": \"DIGEST\"}}: {error}")))?;
+    let Rollback { to } = asked.map_err(|error| {
+        let text = format!("write {{\"to\": \"DIGEST\"}}: {error}");
+        Refused::new(StatusCode::BAD_REQUEST, text)
+    })?;
     let deployer = state.deployer.clone();
     let going = tokio::spawn({
         let plugin = plugin.clone();
         async move { deployer.rollback(&plugin, to.as_deref()).await }
     });
     going.await.map_err(|error| internal(&plugin, &error))??;
-    Ok(Json(json!({ "plugin": plugin, "status": status(&state, &plugin) })))
+    let status = status(&state, &plugin);
+    Ok(Json(RollbackOutcome { plugin, status }))
 }
 
-fn status(state: &AdminState, plugin: &str) -> Value {
-    json!(state.deployer.status().into_iter().find(|status| status.name == plugin))
+fn status(state: &AdminState, plugin: &str) -> Option<PluginStatus> {
+    state.deployer.status().into_iter().find(|status| status.name == plugin)
 }
 
-fn internal(plugin: &str, error: &tokio::task::JoinError) -> Failure {
+fn internal(plugin: &str, error: &tokio::task::JoinError) -> Refused {
     let reason = error.to_string();
-    Failure::Deploy(DeployError::Internal { file: plugin.into(), reason })
+    DeployError::Internal { file: plugin.into(), reason }.into()
 }

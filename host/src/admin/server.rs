@@ -7,7 +7,7 @@ use axum::{
     extract::{DefaultBodyLimit, State},
     http::{StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::get,
 };
 use hyper::server::conn::http1;
 use hyper_util::{
@@ -22,8 +22,11 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
-use super::{Lifecycle, Phase, Token, plugins};
+use super::{Lifecycle, Phase, Token, Traffic, api};
 use crate::deploy::Deployer;
+
+/// The paths beside `/api/v1`.
+pub(super) const PLAIN_PATHS: [&str; 4] = ["/metrics", "/healthz", "/readyz", "/version"];
 
 /// Connections at one time.
 const MAX_CONNECTIONS: usize = 64;
@@ -45,6 +48,8 @@ pub struct AdminState {
     pub lifecycle: Arc<Lifecycle>,
     /// What `/api/v1/plugins` tells and changes.
     pub deployer: Arc<Deployer>,
+    /// What `/api/v1/routes`, `topics` and `connections` tell.
+    pub traffic: Traffic,
     /// What a change asks for.
     pub token: Token,
 }
@@ -84,11 +89,7 @@ impl Admin {
             .route("/healthz", get(healthz))
             .route("/readyz", get(readyz))
             .route("/version", get(version))
-            .route("/api/v1/plugins", get(plugins::list))
-            .route("/api/v1/plugins/{plugin}/versions", post(plugins::deploy))
-            .route("/api/v1/plugins/{plugin}/rollback", post(plugins::rollback))
-            .route("/api/v1/stages/{route}/{stage}/versions", post(plugins::deploy_stage))
-            .fallback(unknown)
+            .merge(api::router())
             .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
             .with_state(state);
         let task = tokio::spawn(serve(listener, app));
@@ -172,18 +173,4 @@ async fn version() -> Json<Value> {
         "batch_layout": waypost_protocol::LAYOUT_VERSION,
         "plugin_contract": "waypost:plugin@1.0.0",
     }))
-}
-
-async fn unknown() -> (StatusCode, Json<Value>) {
-    let paths = [
-        "/metrics",
-        "/healthz",
-        "/readyz",
-        "/version",
-        "/api/v1/plugins",
-        "/api/v1/plugins/{plugin}/versions",
-        "/api/v1/plugins/{plugin}/rollback",
-        "/api/v1/stages/{route}/{stage}/versions",
-    ];
-    (StatusCode::NOT_FOUND, Json(json!({ "error": "there is nothing here", "paths": paths })))
 }

@@ -41,7 +41,8 @@ async fn stand() -> Stand {
     let token = Token::of(folder.path()).expect("it is made");
     let lifecycle = Arc::new(Lifecycle::default());
     let deployer = Arc::new(deployer);
-    let state = AdminState { registry, lifecycle: lifecycle.clone(), deployer, token };
+    let traffic = Traffic::default();
+    let state = AdminState { registry, lifecycle: lifecycle.clone(), deployer, traffic, token };
     let admin = Admin::start((Ipv4Addr::LOCALHOST, 0).into(), state).await.expect("a free port");
     Stand { admin, lifecycle, folder }
 }
@@ -96,7 +97,38 @@ async fn the_interface_answers_in_json_and_names_its_paths() {
     let (status, plugins) = stand.get("/api/v1/plugins").await;
     assert_eq!((status, plugins.as_str()), (200, "{\"plugins\":[]}"));
     let (status, nothing) = stand.get("/nothing").await;
-    assert!(status == 404 && nothing.contains("/api/v1/plugins"), "{nothing}");
+    let paths = ["/healthz", "/api/v1/plugins", "/api/v1/topics/{topic}", "/api/v1/openapi.json"];
+    assert!(status == 404 && paths.iter().all(|path| nothing.contains(path)), "{nothing}");
+}
+
+#[tokio::test]
+async fn its_document_describes_every_path_below_the_api() {
+    let stand = stand().await;
+    let (status, text) = stand.get("/api/v1/openapi.json").await;
+    let document: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!((status, document["openapi"].as_str()), (200, Some("3.1.0")));
+    let paths = document["paths"].as_object().expect("an object");
+    for (path, methods) in paths {
+        for (method, operation) in methods.as_object().expect("an object") {
+            assert!(operation["summary"].is_string(), "{method} {path} says what it does");
+            // What changes something is guarded, here and in the document.
+            assert_eq!(method == "post", operation["security"].is_array(), "{method} {path}");
+            let asked = path.replace(['{', '}'], "");
+            let request = format!("{} {asked} HTTP/1.0\r\n\r\n", method.to_uppercase());
+            let (status, _) = stand.ask(&request).await;
+            assert!(operation["responses"][status.to_string()].is_object(), "{status} for {path}");
+        }
+    }
+    assert!(paths.len() >= 8, "{paths:?}");
+}
+
+#[tokio::test]
+async fn traffic_is_told_of_once_there_is_any() {
+    let stand = stand().await;
+    for path in ["routes", "topics", "topics/a", "connections"] {
+        let (status, body) = stand.get(&format!("/api/v1/{path}")).await;
+        assert!(status == 503 && body.contains("starting"), "{status} {body}");
+    }
 }
 
 #[tokio::test]

@@ -5,7 +5,9 @@ mod compile;
 mod config;
 mod connection;
 mod exit;
+mod explain;
 mod lines;
+mod output;
 mod plugin;
 mod print;
 mod publish;
@@ -44,6 +46,8 @@ enum Command {
     Request(request::Options),
     /// Reply to the requests of a pattern.
     Reply(reply::Options),
+    /// Tell what a message on a topic would meet: routes, stages, subscriptions.
+    Explain(explain::Options),
     /// Make, build and test a plugin; see, deploy and roll back those of a running router.
     #[command(subcommand)]
     Plugin(plugin::Action),
@@ -64,6 +68,7 @@ pub fn main() -> ExitCode {
         Command::Sub(options) => subscribe::run(&options),
         Command::Request(options) => request::run(options),
         Command::Reply(options) => reply::run(&options),
+        Command::Explain(options) => explain::run(&options),
         Command::Plugin(action) => plugin::run(&action),
         Command::Config(action) => config::run(&action),
         Command::CompileArtefact(options) => compile::run(&options),

@@ -1,11 +1,12 @@
 //! What is known of a plugin's versions: which one runs, which ran before, what the folder held last.
 
 use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
 
 use crate::wasm::Digest;
 
 /// How a version came to run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Via {
     /// Its file was put into the plugin folder.
@@ -21,9 +22,10 @@ pub enum Via {
 }
 
 /// A version that ran, or runs.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct KeptVersion {
     /// SHA-256 of its artefact.
+    #[schema(value_type = String)]
     pub digest: Digest,
     /// The version in its manifest.
     pub version: String,

@@ -9,12 +9,13 @@ use tokio::time::Duration;
 use waypost_core::{Counts, PluginName, RouteName, StageDefinition};
 
 use super::{
-    DeployError, Deployer, History, KeptVersion, PluginStatus, Refusal, StageStatus, Via,
+    DeployError, Deployer, History, KeptVersion, PluginStatus, Refusal, Via,
     prepare::{Plugin, Prepared},
     probation::Trial,
     store::Histories,
 };
 use crate::{
+    router::StageStatus,
     time::now_ms,
     wasm::{Digest, Manifest},
 };

@@ -25,7 +25,7 @@ pub use error::DeployError;
 pub use history::{History, KeptVersion, NoVersion, Via};
 pub use metrics::DeployMetrics;
 pub use probation::Probation;
-pub use status::{BreakerStatus, PluginStatus, Refusal, StageStatus};
+pub use status::{PluginStatus, Refusal};
 pub use store::{StoreError, VersionStore};
 pub use trust::{MAX_SIGNATURE_BYTES, PluginRules, Trust, TrustError, TrustedKey, TrustedKeyError};
 pub use watch::WatchError;

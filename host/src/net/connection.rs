@@ -21,7 +21,9 @@ use super::{
     frames::{FrameReader, FrameWriter, Violation},
     identity::Identity,
     metrics::Standing,
-    publish, subscription,
+    publish,
+    registry::Registered,
+    subscription,
 };
 
 /// What the streams of a connection share.
@@ -34,6 +36,7 @@ pub(super) struct Peer {
     pub(super) identity: Identity,
     pub(super) limits: Limits,
     pub(super) subscriptions: AtomicUsize,
+    pub(super) registered: Registered,
 }
 
 /// A connection that was let in; its handshake ends when the guard is dropped.
@@ -152,8 +155,9 @@ async fn shake_hands(
     tracing::debug!(connection = %id, ?identity, client = hello.client_version, "connected");
     writer.write(&welcome(id, limits, settings.idle_timeout)).await?;
     let subscriptions = AtomicUsize::new(0);
+    let registered = shared.connections.register(id, connection, &identity, &hello.client_version);
     let (shared, settings) = (shared.clone(), settings.clone());
-    let peer = Peer { shared, settings, id, identity, limits, subscriptions };
+    let peer = Peer { shared, settings, id, identity, limits, subscriptions, registered };
     Ok((reader, writer, Arc::new(peer)))
 }
 
@@ -209,7 +213,7 @@ async fn stream_of(
     let limit = peer.limits.max_frame_bytes;
     let mut reader = FrameReader::new(receive, limit, settings.stalled_frame_timeout);
     let mut writer = FrameWriter::new(send);
-    let _standing = metrics.stream();
+    let _standing = (metrics.stream(), peer.registered.stream());
     let ended = match reader.next().await {
         Ok(Some(Frame::Publish(publish, batch))) => {
             publish::serve(&peer, (publish, batch), reader, &mut writer).await

@@ -19,7 +19,7 @@ use waypost_core::{Attempt, IncomingAction, IncomingLoad};
 use waypost_protocol::{ConnectionId, ErrorCode};
 
 use super::{
-    NetMetrics, NetSettings, TlsError,
+    Connections, NetMetrics, NetSettings, TlsError,
     connection::{self, Entrant},
     listening::{Listening, Prepared, Shown},
     tls::Source,
@@ -81,6 +81,7 @@ pub(super) struct Shared {
     pub(super) settings: ArcSwap<NetSettings>,
     pub(super) router: Router,
     pub(super) metrics: Arc<NetMetrics>,
+    pub(super) connections: Arc<Connections>,
     /// The deadline of the shutdown, once there is one.
     pub(super) stopping: watch::Receiver<Option<Duration>>,
 }
@@ -117,7 +118,9 @@ impl Server {
         let watcher = listening.watch();
         let (stopping, receiver) = watch::channel(None);
         let settings = ArcSwap::from_pointee(settings);
-        let shared = Arc::new(Shared { settings, router, metrics, stopping: receiver });
+        let connections = Arc::default();
+        let shared =
+            Arc::new(Shared { settings, router, metrics, connections, stopping: receiver });
         let accepting = tokio::spawn(accept(endpoint.clone(), shared.clone()));
         Ok(Self { endpoint, address, listening, watcher, shared, stopping, accepting })
     }
@@ -160,6 +163,12 @@ impl Server {
             self.listening.show(shown);
             self.watcher = self.listening.watch();
         }
+    }
+
+    /// The connections that stand.
+    #[must_use]
+    pub fn connections(&self) -> &Arc<Connections> {
+        &self.shared.connections
     }
 
     /// Takes no more connections and tells every client how long it has.

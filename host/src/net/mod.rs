@@ -10,6 +10,7 @@ pub mod identity;
 mod listening;
 mod metrics;
 mod publish;
+mod registry;
 mod subscription;
 #[cfg(test)]
 mod tests;
@@ -19,6 +20,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 pub use endpoint::{BindError, NetChange, Server};
 pub use metrics::NetMetrics;
+pub use registry::{ConnectionStatus, Connections};
 pub use tls::{TlsError, TlsFiles};
 use waypost_core::IncomingPolicy;
 use waypost_protocol::Limits;

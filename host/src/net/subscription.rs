@@ -37,7 +37,8 @@ pub(super) async fn serve(
         let code = ErrorCode::TooManySubscriptions;
         return Err(Violation::new(code, code.meaning()));
     };
-    let mut subscription = peer.shared.router.subscribe(&pattern, peer.settings.queue);
+    let router = &peer.shared.router;
+    let mut subscription = router.subscribe(peer.id, &pattern, peer.settings.queue);
     let subscription_id = subscription.id().0;
     writer.write(&Frame::Subscribed(Subscribed { subscription_id })).await?;
     let credit = Credit::new(subscribe.credit_messages, subscribe.credit_bytes);

@@ -145,6 +145,13 @@ impl RouteInlet {
         }
     }
 
+    /// Bytes of the batches that wait for its lanes or are in their work.
+    pub(super) fn held_bytes(&self) -> usize {
+        let most = self.limits.bytes.clamp(1, Semaphore::MAX_PERMITS);
+        let lanes = self.lanes.read().unwrap_or_else(PoisonError::into_inner);
+        lanes.iter().map(|lane| most.saturating_sub(lane.room.available_permits())).sum()
+    }
+
     /// Takes no more from publishers; the lanes do what is queued and give up on what is parked.
     pub(super) fn close(&self) {
         self.lanes.write().unwrap_or_else(PoisonError::into_inner).clear();

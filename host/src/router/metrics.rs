@@ -1,8 +1,12 @@
 //! What the router counts.
 
+use std::collections::BTreeMap;
+
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry,
+    core::Collector as _,
+    proto::{Metric, MetricFamily},
 };
 use waypost_core::{Counts, OnFull, RouteDefinition, TopicRules};
 use waypost_protocol::ErrorCode;
@@ -226,6 +230,25 @@ impl RouterMetrics {
         for rule in rules.all().iter().filter(|rule| rule.on_full != OnFull::Block) {
             self.topic_dropped.with_label_values(&[rule.pattern.as_str(), rule.on_full.name()]);
         }
+    }
+
+    /// A route's dead letters by reason.
+    #[must_use]
+    pub fn dead_letters_of(&self, route: &str) -> BTreeMap<String, u64> {
+        let labelled = |metric: &Metric, name: &str| {
+            let label = metric.get_label().iter().find(|label| label.name() == name);
+            label.map(|label| label.value().to_owned())
+        };
+        let families = self.dead_letters.collect();
+        let series = families.iter().flat_map(MetricFamily::get_metric);
+        series
+            .filter(|metric| labelled(metric, "route").as_deref() == Some(route))
+            .filter_map(|metric| labelled(metric, "reason"))
+            .map(|reason| {
+                let counted = self.dead_letters.with_label_values(&[route, &reason]).get();
+                (reason, counted)
+            })
+            .collect()
     }
 
     /// Calls into a stage of a route that failed, whatever for.

@@ -17,6 +17,7 @@ mod publish;
 mod queue;
 pub mod stage;
 mod stage_set;
+mod status;
 #[cfg(test)]
 mod tests;
 
@@ -38,13 +39,17 @@ pub use publish::{Origin, Pending, Published};
 pub use queue::{Delivery, Received};
 use queue::{QueueReceiver, QueueSender};
 pub use stage_set::StageSet;
+pub use status::{
+    BreakerStatus, ExplainedRoute, ExplainedSubscription, Explanation, RouteStage, RouteStatus,
+    StageStatus, SubscriptionStatus, TopicStatus,
+};
 use tokio::{
     sync::{RwLock, mpsc},
     task::JoinSet,
 };
 pub use waypost_core::QueueLimits;
 use waypost_core::{EntryId, RouteDefinition, TopicRule, TopicRules};
-use waypost_protocol::{Batch, Envelope, ErrorCode, Pattern, SubscriptionId};
+use waypost_protocol::{Batch, ConnectionId, Envelope, ErrorCode, Pattern, SubscriptionId};
 
 use crate::time::now_ms;
 
@@ -68,7 +73,7 @@ struct Inner {
     fanout: Arc<Fanout>,
     stages: Arc<StageSet>,
     routes: Vec<Arc<RouteInlet>>,
-    queues: Mutex<HashMap<EntryId, QueueSender>>,
+    listeners: Mutex<HashMap<EntryId, Listener>>,
     lanes: Mutex<JoinSet<()>>,
     /// Ends when no lane has anything left that comes from a publisher, or that it gives up on.
     published: tokio::sync::Mutex<mpsc::Receiver<()>>,
@@ -76,6 +81,14 @@ struct Inner {
     /// Held for reading by whoever admits a batch: what was admitted in part is admitted whole before the
     /// lanes close, so that a rejection is true.
     admitting: RwLock<()>,
+}
+
+/// What the router keeps of a subscription.
+#[derive(Debug)]
+struct Listener {
+    connection: ConnectionId,
+    pattern: Pattern,
+    queue: QueueSender,
 }
 
 /// A subscription; dropping it unsubscribes.
@@ -120,7 +133,7 @@ impl Router {
             fanout,
             stages,
             routes: inlets,
-            queues: Mutex::default(),
+            listeners: Mutex::default(),
             lanes: Mutex::new(lanes),
             published: tokio::sync::Mutex::new(published),
             draining: AtomicBool::new(false),
@@ -181,15 +194,21 @@ impl Router {
         Ok(Pending { lanes, unrouted: unmatched.messages > 0 })
     }
 
-    /// Subscribes to a pattern.
+    /// Subscribes a connection to a pattern.
     #[must_use]
-    pub fn subscribe(&self, pattern: &Pattern, limits: QueueLimits) -> Subscription {
+    pub fn subscribe(
+        &self,
+        connection: ConnectionId,
+        pattern: &Pattern,
+        limits: QueueLimits,
+    ) -> Subscription {
         let (sender, receiver) = queue::queue(limits);
         let id = self.0.fanout.insert(pattern, Target::Subscription(sender.clone()));
         if self.0.draining.load(Ordering::Acquire) {
             sender.end(ErrorCode::ShuttingDown);
         }
-        self.queues().insert(id, sender);
+        let listener = Listener { connection, pattern: pattern.clone(), queue: sender };
+        self.listeners().insert(id, listener);
         self.0.fanout.metrics.subscriptions.inc();
         Subscription { router: self.clone(), id, receiver }
     }
@@ -209,12 +228,13 @@ impl Router {
             route.close_chain();
         }
         while running.join_next().await.is_some() {}
-        let queues: Vec<QueueSender> = self.queues().values().cloned().collect();
+        let queues: Vec<QueueSender> =
+            self.listeners().values().map(|listener| listener.queue.clone()).collect();
         self.0.fanout.end_subscriptions(&queues);
     }
 
-    fn queues(&self) -> MutexGuard<'_, HashMap<EntryId, QueueSender>> {
-        self.0.queues.lock().unwrap_or_else(PoisonError::into_inner)
+    fn listeners(&self) -> MutexGuard<'_, HashMap<EntryId, Listener>> {
+        self.0.listeners.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -245,7 +265,7 @@ impl Subscription {
 impl Drop for Subscription {
     fn drop(&mut self) {
         self.router.0.fanout.remove(self.id);
-        self.router.queues().remove(&self.id);
+        self.router.listeners().remove(&self.id);
         self.router.0.fanout.metrics.subscriptions.dec();
     }
 }

@@ -163,6 +163,11 @@ impl QueueSender {
         }
     }
 
+    /// How many messages wait in it, and the bytes of their batches.
+    pub(super) fn held(&self) -> (usize, usize) {
+        self.0.lock().backlog.held()
+    }
+
     /// Ends the queue; what is in it is still taken.
     pub(super) fn end(&self, code: ErrorCode) {
         self.0.end(code);

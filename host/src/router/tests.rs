@@ -139,7 +139,7 @@ fn router_of(routes: Vec<(RouteDefinition, Stage)>, settings: RouterSettings) ->
 
 fn subscribe(router: &Router, pattern: &str) -> Subscription {
     let limits = QueueLimits { messages: 100_000, bytes: 64 << 20 };
-    router.subscribe(&Pattern::parse(pattern).expect("a pattern"), limits)
+    router.subscribe(ConnectionId(9), &Pattern::parse(pattern).expect("a pattern"), limits)
 }
 
 fn batch(topic: &str, payloads: impl IntoIterator<Item = u32>) -> Batch {
@@ -256,7 +256,8 @@ async fn each_batch_names_the_one_version_that_processed_it() {
 async fn a_subscriber_that_takes_nothing_holds_the_publisher_and_then_ends() {
     let router = router(vec![(route("r", 1, Some("out")), stage("1", forward))]);
     let limits = QueueLimits { messages: 1, bytes: 1 << 20 };
-    let mut slow = router.subscribe(&Pattern::parse("out").expect("a pattern"), limits);
+    let mut slow =
+        router.subscribe(ConnectionId(9), &Pattern::parse("out").expect("a pattern"), limits);
     let publisher = tokio::spawn({
         let router = router.clone();
         async move {
@@ -276,7 +277,9 @@ async fn many_subscribers_that_take_nothing_hold_the_publisher_no_longer_than_on
     let pattern = |text| Pattern::parse(text).expect("a pattern");
     // Some stand behind the route, and some are met by the publisher itself.
     let slow: Vec<_> = (0..20)
-        .flat_map(|_| ["out", "in.a"].map(|text| router.subscribe(&pattern(text), limits)))
+        .flat_map(|_| {
+            ["out", "in.a"].map(|text| router.subscribe(ConnectionId(9), &pattern(text), limits))
+        })
         .collect();
     let start = tokio::time::Instant::now();
     for number in 0..3 {

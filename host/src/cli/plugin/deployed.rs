@@ -1,33 +1,22 @@
 //! What runs in a router, and how that changes: `list`, `deploy`, `rollback`.
 
-use std::{
-    fmt::Write as _,
-    fs,
-    io::{self, IsTerminal as _},
-    path::PathBuf,
-};
+use std::{fmt::Write as _, fs, path::PathBuf};
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 use waypost_core::PluginName;
 
 use crate::{
-    cli::{Failure, admin::AdminOptions, print::write_out},
-    deploy::{PluginStatus, StageStatus},
+    cli::{
+        Failure,
+        admin::AdminOptions,
+        output::{Format, short},
+        print::write_out,
+    },
+    deploy::PluginStatus,
+    router::StageStatus,
     time::now_ms,
 };
-
-/// Digits of a digest that are shown to people.
-const SHORT_DIGEST: usize = 12;
-
-/// How to print.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
-    /// One JSON object, on one line.
-    Json,
-    /// For people.
-    Pretty,
-}
 
 /// What to print.
 #[derive(Debug, clap::Args)]
@@ -106,8 +95,7 @@ struct Changed {
 
 pub(super) async fn list(options: &List) -> Result<(), Failure> {
     let plugins: Plugins = options.admin.get("/api/v1/plugins").await?;
-    let on_terminal = if io::stdout().is_terminal() { Format::Pretty } else { Format::Json };
-    let text = match options.output.unwrap_or(on_terminal) {
+    let text = match Format::or_default(options.output) {
         Format::Json => serde_json::to_string(&plugins)? + "\n",
         Format::Pretty => table(&plugins.plugins, now_ms()),
     };
@@ -163,10 +151,6 @@ pub(super) async fn rollback(options: &Rollback) -> Result<(), Failure> {
     let (version, digest) = (&status.version, short(&status.digest));
     eprintln!("{plugin} {version} ({digest}) runs again in {}", stages(&status));
     Ok(())
-}
-
-fn short(digest: &str) -> &str {
-    digest.get(..SHORT_DIGEST).unwrap_or(digest)
 }
 
 fn stages(status: &PluginStatus) -> String {
@@ -259,7 +243,7 @@ fn age(milliseconds: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::deploy::BreakerStatus;
+    use crate::router::BreakerStatus;
 
     #[test]
     fn a_table_tells_what_runs_and_what_is_kept() {

@@ -1,0 +1,61 @@
+//! Answers that are errors, and who may ask for a change.
+
+use axum::{
+    Json,
+    http::{HeaderMap, StatusCode, header::AUTHORIZATION},
+    response::{IntoResponse, Response},
+};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::AdminState;
+use crate::deploy::DeployError;
+
+/// What was asked is not done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub(crate) struct Refused {
+    #[serde(skip)]
+    status: StatusCode,
+    /// What was wrong and what to do.
+    pub(crate) error: String,
+}
+
+impl Refused {
+    pub(super) fn new(status: StatusCode, error: impl Into<String>) -> Self {
+        Self { status, error: error.into() }
+    }
+}
+
+impl From<DeployError> for Refused {
+    fn from(error: DeployError) -> Self {
+        let status = match &error {
+            DeployError::UnknownPlugin { .. } | DeployError::UnknownStage { .. } => {
+                StatusCode::NOT_FOUND
+            }
+            DeployError::NoVersion { .. } => StatusCode::CONFLICT,
+            DeployError::Store(_) | DeployError::Internal { .. } => {
+                StatusCode::INTERNAL_SERVER_ERROR
+            }
+            DeployError::File { .. } | DeployError::Artefact { .. } | DeployError::Stage { .. } => {
+                StatusCode::UNPROCESSABLE_ENTITY
+            }
+        };
+        Self::new(status, error.to_string())
+    }
+}
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        (self.status, Json(self)).into_response()
+    }
+}
+
+/// Lets only those through who show the token.
+pub(super) fn authorise(state: &AdminState, headers: &HeaderMap) -> Result<(), Refused> {
+    let header = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+    if state.token.is_shown(header) {
+        return Ok(());
+    }
+    let text = "show the token in admin.token of the router's state folder, as Authorization: Bearer TOKEN";
+    Err(Refused::new(StatusCode::UNAUTHORIZED, text))
+}

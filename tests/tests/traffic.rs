@@ -1,0 +1,100 @@
+//! What operators see of a running router's traffic, over its admin interface and with the command.
+#![forbid(unsafe_code)]
+
+use serde_json::Value;
+use waypost_client::{Message, Outcome, PublisherOptions, SubscriberOptions};
+use waypost_tests::{Router, built_guest, finish, text, waypost};
+
+const CONFIG: &str = r#"
+[[route]]
+name = "load"
+from = "load.in.*"
+to = "load.out"
+
+[[route.stage]]
+name = "keep"
+plugin = "byte-filter"
+"#;
+
+async fn told(router: &Router, path: &str) -> Value {
+    let body = router.admin(path).await.expect("it answers");
+    serde_json::from_str(&body).expect("JSON")
+}
+
+/// What `waypost explain` prints for a topic of this router, and how it ended.
+async fn explained(router: &Router, topic: &str) -> (String, Option<i32>) {
+    let mut command = waypost(&["explain", topic, "--output", "pretty"]);
+    command.env("WAYPOST_STATE", router.state());
+    let output = finish(command, "").await;
+    (text(&output.stdout) + &text(&output.stderr), output.status.code())
+}
+
+#[tokio::test]
+async fn routes_topics_and_connections_show_what_passes_and_who_listens() {
+    let router = Router::start(CONFIG, &[("byte-filter", built_guest("byte-filter"))])
+        .await
+        .expect("the router starts");
+    let client = router.client().await.expect("a connection");
+    let options = SubscriberOptions::default();
+    let mut subscription = client.subscribe("load.*", options).await.expect("it subscribes");
+    let publisher = client.publisher(PublisherOptions::default()).await.expect("a stream");
+    for payload in ["\0drop", "keep"] {
+        let receipt = publisher.publish(Message::new("load.in.a", payload.as_bytes())).await;
+        let receipt = receipt.expect("it is taken");
+        assert!(matches!(receipt.await, Outcome::Committed { .. }));
+    }
+    let delivered = subscription.next().await.expect("one is kept").expect("it is a message");
+    assert_eq!(delivered.topic(), "load.out");
+
+    let routes = told(&router, "/api/v1/routes").await;
+    let route = &routes["routes"][0];
+    assert_eq!((&route["messages"], &route["outputs"]), (&2.into(), &1.into()), "{route}");
+    assert_eq!(
+        route["stages"][0]["digest"],
+        router.digest_of("byte-filter").await.expect("it runs")
+    );
+    assert_eq!((&route["held_bytes"], &route["dead_letters"]), (&0.into(), &serde_json::json!({})));
+
+    let topics = told(&router, "/api/v1/topics").await;
+    let patterns: Vec<_> = topics["topics"].as_array().into_iter().flatten().collect();
+    assert_eq!(
+        patterns.iter().map(|topic| &topic["pattern"]).collect::<Vec<_>>(),
+        ["load.*", "load.in.*", "load.out"]
+    );
+    assert_eq!(
+        (&patterns[0]["subscriptions"], &patterns[1]["taken_by"][0]),
+        (&1.into(), &"load".into())
+    );
+
+    let connections = told(&router, "/api/v1/connections").await;
+    let connection = &connections["connections"][0];
+    assert_eq!(connection["subscriptions"][0]["pattern"], "load.*");
+    assert_eq!(connection["streams"], 2, "{connection}");
+
+    let (explanation, code) = explained(&router, "load.in.a").await;
+    assert_eq!(code, Some(0), "{explanation}");
+    for part in [
+        "route load, which takes load.in.*",
+        "stage keep: byte-filter",
+        "load.out, from load",
+        "subscription",
+    ] {
+        assert!(explanation.contains(part), "{explanation} lacks {part}");
+    }
+    let (explanation, code) = explained(&router, "other").await;
+    assert!(code == Some(0) && explanation.contains("nothing takes it"), "{explanation}");
+    let (complaint, code) = explained(&router, "load.*").await;
+    assert!(code == Some(2) && complaint.contains("topic"), "{complaint}");
+
+    publisher.close().await;
+    drop(subscription);
+    client.close().await;
+    // The router learns of it when the farewell has reached it.
+    let gone = async {
+        while told(&router, "/api/v1/connections").await["connections"] != serde_json::json!([]) {
+            tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+        }
+    };
+    tokio::time::timeout(std::time::Duration::from_secs(20), gone).await.expect("it is gone");
+    router.stop().await.expect("it stops");
+}
