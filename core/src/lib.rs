@@ -18,6 +18,7 @@ mod rollback;
 mod route;
 mod stream;
 mod table;
+mod tap;
 mod topic_rules;
 mod verdict;
 
@@ -40,6 +41,7 @@ pub use route::{
 };
 pub use stream::{Partition, PartitionIndex};
 pub use table::{EntryId, RouteTable};
+pub use tap::TapBudget;
 pub use topic_rules::{OnFull, TopicRule, TopicRuleId, TopicRules};
 pub use verdict::{
     Change, ChangeColumn, ContractError, Emitted, EmittedMessage, Failed, Folded, OutputLimits,

@@ -426,7 +426,8 @@ impl ChangeColumn {
     }
 
     /// The change at a position, and its value; everything is inherited where there is no column.
-    fn at(column: Option<&Self>, position: usize) -> (Change, &[u8]) {
+    #[must_use]
+    pub fn at(column: Option<&Self>, position: usize) -> (Change, &[u8]) {
         let Some(column) = column else {
             return (Change::Inherit, &[]);
         };

@@ -43,7 +43,7 @@ async fn routes_topics_and_connections_show_what_passes_and_who_listens() {
         let receipt = receipt.expect("it is taken");
         assert!(matches!(receipt.await, Outcome::Committed { .. }));
     }
-    let delivered = subscription.next().await.expect("one is kept").expect("it is a message");
+    let delivered = subscription.recv().await.expect("one is kept").expect("it is a message");
     assert_eq!(delivered.topic(), "load.out");
 
     let routes = told(&router, "/api/v1/routes").await;
@@ -96,5 +96,51 @@ async fn routes_topics_and_connections_show_what_passes_and_who_listens() {
         }
     };
     tokio::time::timeout(std::time::Duration::from_secs(20), gone).await.expect("it is gone");
+    router.stop().await.expect("it stops");
+}
+
+#[tokio::test]
+async fn who_taps_sees_each_stages_verdict_and_what_left() {
+    let router = Router::start(CONFIG, &[("byte-filter", built_guest("byte-filter"))])
+        .await
+        .expect("the router starts");
+    let tap = |arguments: &[&str]| {
+        let mut command = waypost(&["tap", "load.>", "--output", "json"]);
+        command.args(arguments).env("WAYPOST_STATE", router.state());
+        command
+    };
+    let refused = finish(tap(&["--route", "nowhere"]), "").await;
+    let complaint = text(&refused.stderr);
+    assert!(complaint.contains("there is no route nowhere"), "{complaint}");
+    assert_eq!(refused.status.code(), Some(1));
+
+    let client = router.client().await.expect("a connection");
+    let publisher = client.publisher(PublisherOptions::default()).await.expect("a stream");
+    let watching = tokio::spawn(finish(tap(&["--count", "10"]), ""));
+    // Whoever watches sees what passes from then on, so it passes again and again.
+    while !watching.is_finished() {
+        for payload in ["\0drop", "keep"] {
+            let receipt = publisher.publish(Message::new("load.in.a", payload.as_bytes())).await;
+            let receipt = receipt.expect("it is taken");
+            assert!(matches!(receipt.await, Outcome::Committed { .. }));
+        }
+    }
+    let watched = watching.await.expect("it does not panic");
+    assert!(watched.status.success(), "{}", text(&watched.stderr));
+    let lines = text(&watched.stdout);
+    let seen: Vec<Value> =
+        lines.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
+    assert_eq!(seen.len(), 10, "{lines}");
+    let became = |payload: &str, event: &str| {
+        let own = |sight: &&Value| sight["payload"] == payload && sight["event"] == event;
+        seen.iter().find(own).unwrap_or_else(|| panic!("{payload} is not {event} in {lines}"))
+    };
+    assert_eq!(became("keep", "published")["routes"][0], "load");
+    assert_eq!(became("keep", "verdict")["verdict"], "forward");
+    assert_eq!(became("\0drop", "verdict")["verdict"], "drop");
+    assert_eq!(became("keep", "left")["topic"], "load.out");
+
+    publisher.close().await;
+    client.close().await;
     router.stop().await.expect("it stops");
 }

@@ -36,9 +36,10 @@ impl From<DeployError> for Refused {
             DeployError::Store(_) | DeployError::Internal { .. } => {
                 StatusCode::INTERNAL_SERVER_ERROR
             }
-            DeployError::File { .. } | DeployError::Artefact { .. } | DeployError::Stage { .. } => {
-                StatusCode::UNPROCESSABLE_ENTITY
-            }
+            DeployError::File { .. }
+            | DeployError::Untrusted { .. }
+            | DeployError::Artefact { .. }
+            | DeployError::Stage { .. } => StatusCode::UNPROCESSABLE_ENTITY,
         };
         Self::new(status, error.to_string())
     }

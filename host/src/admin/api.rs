@@ -13,7 +13,7 @@ use utoipa::{
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{AdminState, plugins, server::PLAIN_PATHS, traffic};
+use super::{AdminState, plugins, server::PLAIN_PATHS, tap, traffic};
 
 /// Where the document is.
 pub(super) const DOCUMENT_PATH: &str = "/api/v1/openapi.json";
@@ -54,6 +54,7 @@ pub(super) fn router() -> axum::Router<AdminState> {
         .routes(routes!(traffic::topics))
         .routes(routes!(traffic::explain))
         .routes(routes!(traffic::connections))
+        .routes(routes!(tap::tap))
         .split_for_parts();
     let plain = PLAIN_PATHS.into_iter().chain([DOCUMENT_PATH]).map(str::to_owned);
     let paths: Vec<String> = plain.chain(document.paths.paths.keys().cloned()).collect();

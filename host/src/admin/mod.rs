@@ -8,6 +8,7 @@ mod api;
 mod lifecycle;
 mod plugins;
 mod server;
+mod tap;
 #[cfg(test)]
 mod tests;
 mod token;
@@ -16,5 +17,6 @@ mod traffic;
 pub use lifecycle::{Lifecycle, Phase};
 pub use plugins::SIGNATURE_HEADER;
 pub use server::{Admin, AdminError, AdminState};
+pub(crate) use tap::TapLine;
 pub use token::{TOKEN_FILE, Token, TokenError};
 pub use traffic::Traffic;

@@ -9,7 +9,12 @@ use axum::{
     response::{IntoResponse, Response},
     routing::get,
 };
-use hyper::server::conn::http1;
+use hyper::{
+    Request,
+    body::Incoming,
+    server::conn::http1,
+    service::{Service as _, service_fn},
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
@@ -18,7 +23,7 @@ use prometheus::{Registry, TextEncoder};
 use serde_json::{Value, json};
 use tokio::{
     net::TcpListener,
-    sync::Semaphore,
+    sync::{Semaphore, watch},
     task::{JoinHandle, JoinSet},
 };
 
@@ -129,16 +134,64 @@ async fn serve(listener: TcpListener, app: Router) {
                 continue;
             }
         };
+        let hold = Hold::default();
+        let service = {
+            let (app, hold) = (app.clone(), hold.clone());
+            service_fn(move |mut request: Request<Incoming>| {
+                request.extensions_mut().insert(hold.clone());
+                TowerToHyperService::new(app.clone()).call(request)
+            })
+        };
         let connection = http1::Builder::new()
             .timer(TokioTimer::new())
             .header_read_timeout(HEADER_TIMEOUT)
             .keep_alive(false)
-            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app.clone()));
+            .serve_connection(TokioIo::new(stream), service);
         connections.spawn(async move {
             let _place = place;
-            // Whether the other side broke off or was too slow, it is gone.
-            let _ = tokio::time::timeout(REQUEST_TIMEOUT, connection).await;
+            let mut connection = std::pin::pin!(connection);
+            let end = async {
+                tokio::time::sleep(REQUEST_TIMEOUT).await;
+                hold.released().await;
+            };
+            tokio::select! {
+                // Whether the other side broke off or was too slow, it is gone.
+                _ = &mut connection => {}
+                () = end => {}
+            }
         });
+    }
+}
+
+/// Lets an answer go on for longer than others may.
+#[derive(Debug, Clone)]
+pub(super) struct Hold(watch::Sender<bool>);
+
+/// While this is there the connection is not ended for its age.
+#[derive(Debug)]
+pub(super) struct Held(watch::Sender<bool>);
+
+impl Default for Hold {
+    fn default() -> Self {
+        Self(watch::Sender::new(false))
+    }
+}
+
+impl Hold {
+    pub(super) fn take(&self) -> Held {
+        self.0.send_replace(true);
+        Held(self.0.clone())
+    }
+
+    async fn released(&self) {
+        // It never fails: the sender is here.
+        let _ = self.0.subscribe().wait_for(|held| !held).await;
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.send_replace(false);
     }
 }
 

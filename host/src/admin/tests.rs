@@ -111,15 +111,17 @@ async fn its_document_describes_every_path_below_the_api() {
     for (path, methods) in paths {
         for (method, operation) in methods.as_object().expect("an object") {
             assert!(operation["summary"].is_string(), "{method} {path} says what it does");
-            // What changes something is guarded, here and in the document.
-            assert_eq!(method == "post", operation["security"].is_array(), "{method} {path}");
+            // What changes something or shows messages is guarded, here and in the document.
+            let guarded = method == "post" || path.ends_with("/tap");
+            assert_eq!(guarded, operation["security"].is_array(), "{method} {path}");
             let asked = path.replace(['{', '}'], "");
             let request = format!("{} {asked} HTTP/1.0\r\n\r\n", method.to_uppercase());
             let (status, _) = stand.ask(&request).await;
             assert!(operation["responses"][status.to_string()].is_object(), "{status} for {path}");
+            assert!(!guarded || status == 401, "{status} for {path}");
         }
     }
-    assert!(paths.len() >= 8, "{paths:?}");
+    assert!(paths.len() >= 9, "{paths:?}");
 }
 
 #[tokio::test]

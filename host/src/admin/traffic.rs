@@ -28,7 +28,7 @@ impl Traffic {
         let _ = self.0.set((router, connections));
     }
 
-    fn of(&self) -> Result<&(Router, Arc<Connections>), Refused> {
+    pub(super) fn of(&self) -> Result<&(Router, Arc<Connections>), Refused> {
         self.0.get().ok_or_else(|| {
             let text = "the router is starting; ask again when /readyz says ready";
             Refused::new(StatusCode::SERVICE_UNAVAILABLE, text)

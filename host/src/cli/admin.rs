@@ -1,18 +1,20 @@
 //! How a command talks to a router's admin server.
 
-use std::{net::SocketAddr, path::PathBuf};
+use std::{net::SocketAddr, ops::ControlFlow, path::PathBuf};
 
 use anyhow::{Context as _, anyhow, bail};
 use axum::body::{Body, to_bytes};
 use base64::{Engine as _, prelude::BASE64_STANDARD};
+use futures_util::StreamExt as _;
 use hyper::{
-    Method, Request, StatusCode,
+    Method, Request, Response, StatusCode,
+    body::Incoming,
     header::{AUTHORIZATION, CONTENT_LENGTH, HOST},
     http::request::Builder,
 };
 use hyper_util::rt::TokioIo;
 use serde::{Deserialize, de::DeserializeOwned};
-use tokio::net::TcpStream;
+use tokio::{net::TcpStream, task::JoinSet};
 
 use crate::{
     admin::{SIGNATURE_HEADER, TOKEN_FILE},
@@ -48,6 +50,26 @@ struct Refused {
     error: String,
 }
 
+/// The head of an answer; the connection lives as long as it.
+struct Answer {
+    address: SocketAddr,
+    response: Response<Incoming>,
+    /// Drives the connection.
+    driver: JoinSet<hyper::Result<()>>,
+}
+
+fn unreachable(address: SocketAddr) -> String {
+    format!("no admin server answers on {address}; is the router running?")
+}
+
+/// What an answer says that is not what was asked for.
+fn refusal(address: SocketAddr, status: StatusCode, body: &[u8]) -> anyhow::Error {
+    match serde_json::from_slice::<Refused>(body) {
+        Ok(Refused { error }) => anyhow!(error),
+        Err(_) => anyhow!("{address} answers with {status}, like no router of this version"),
+    }
+}
+
 impl AdminOptions {
     /// Asks for something that changes nothing.
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
@@ -60,7 +82,7 @@ impl AdminOptions {
         path: &str,
         body: Vec<u8>,
     ) -> anyhow::Result<T> {
-        self.ask(self.change(path)?, body).await
+        self.ask(self.authorised(Method::POST, path)?, body).await
     }
 
     /// Sends an artefact, showing the token, with its signature if there is one.
@@ -70,46 +92,77 @@ impl AdminOptions {
         artefact: Vec<u8>,
         signature: Option<&[u8]>,
     ) -> anyhow::Result<T> {
-        let mut request = self.change(path)?;
+        let mut request = self.authorised(Method::POST, path)?;
         if let Some(signature) = signature {
             request = request.header(SIGNATURE_HEADER, BASE64_STANDARD.encode(signature));
         }
         self.ask(request, artefact).await
     }
 
+    /// Asks for an answer that goes on, showing the token, and hands on its lines until there are no more or
+    /// `line` has enough.
+    pub(super) async fn follow(
+        &self,
+        path: &str,
+        mut line: impl FnMut(&[u8]) -> anyhow::Result<ControlFlow<()>>,
+    ) -> anyhow::Result<()> {
+        let Answer { address, response, driver: _driver } =
+            self.send(self.authorised(Method::GET, path)?, Vec::new()).await?;
+        let status = response.status();
+        let body = Body::new(response.into_body());
+        if status != StatusCode::OK {
+            return Err(refusal(address, status, &to_bytes(body, MAX_ANSWER_BYTES).await?));
+        }
+        let mut chunks = body.into_data_stream();
+        let mut rest = Vec::new();
+        while let Some(chunk) = chunks.next().await {
+            rest.extend_from_slice(&chunk.context("the router went away")?);
+            while let Some(end) = rest.iter().position(|byte| *byte == b'\n') {
+                let whole: Vec<u8> = rest.drain(..=end).collect();
+                if line(whole.trim_ascii())?.is_break() {
+                    return Ok(());
+                }
+            }
+            if rest.len() > MAX_ANSWER_BYTES {
+                bail!("{address} answers like no router of this version");
+            }
+        }
+        bail!("the router ended the answer")
+    }
+
     /// A request that shows the token.
-    fn change(&self, path: &str) -> anyhow::Result<Builder> {
+    fn authorised(&self, method: Method, path: &str) -> anyhow::Result<Builder> {
         let file = self.token_file.clone().unwrap_or_else(|| self.state.join(TOKEN_FILE));
         let token = std::fs::read_to_string(&file).with_context(|| {
             format!("the admin token {} cannot be read; name it with --token-file", file.display())
         })?;
         let bearer = format!("Bearer {}", token.trim());
-        Ok(Request::builder().method(Method::POST).uri(path).header(AUTHORIZATION, bearer))
+        Ok(Request::builder().method(method).uri(path).header(AUTHORIZATION, bearer))
     }
 
     async fn ask<T: DeserializeOwned>(&self, request: Builder, body: Vec<u8>) -> anyhow::Result<T> {
-        let address = self.address()?;
-        let unreachable =
-            || format!("no admin server answers on {address}; is the router running?");
-        let stream = TcpStream::connect(address).await.with_context(unreachable)?;
-        let (mut sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-        let driver = tokio::spawn(connection);
-        let request = request.header(HOST, address.to_string()).header(CONTENT_LENGTH, body.len());
-        let request = request.body(Body::from(body)).context("the request cannot be made")?;
-        let answer = sender.send_request(request).await.with_context(unreachable)?;
-        let status = answer.status();
-        let bytes = to_bytes(Body::new(answer.into_body()), MAX_ANSWER_BYTES).await;
-        driver.abort();
-        let bytes = bytes.with_context(unreachable)?;
+        let Answer { address, response, driver: _driver } = self.send(request, body).await?;
+        let status = response.status();
+        let bytes = to_bytes(Body::new(response.into_body()), MAX_ANSWER_BYTES).await;
+        let bytes = bytes.with_context(|| unreachable(address))?;
         if status == StatusCode::OK {
             let told = || format!("{address} answers like no router of this version");
             return serde_json::from_slice(&bytes).with_context(told);
         }
-        match serde_json::from_slice::<Refused>(&bytes) {
-            Ok(Refused { error }) => Err(anyhow!(error)),
-            Err(_) => bail!("{address} answers with {status}, like no router of this version"),
-        }
+        Err(refusal(address, status, &bytes))
+    }
+
+    async fn send(&self, request: Builder, body: Vec<u8>) -> anyhow::Result<Answer> {
+        let address = self.address()?;
+        let stream = TcpStream::connect(address).await.with_context(|| unreachable(address))?;
+        let (mut sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
+        let mut driver = JoinSet::new();
+        driver.spawn(connection);
+        let request = request.header(HOST, address.to_string()).header(CONTENT_LENGTH, body.len());
+        let request = request.body(Body::from(body)).context("the request cannot be made")?;
+        let response = sender.send_request(request).await.with_context(|| unreachable(address))?;
+        Ok(Answer { address, response, driver })
     }
 
     fn address(&self) -> anyhow::Result<SocketAddr> {

@@ -16,6 +16,7 @@ mod request;
 mod run;
 mod shown;
 mod subscribe;
+mod tap;
 mod values;
 
 use std::process::ExitCode;
@@ -48,6 +49,8 @@ enum Command {
     Reply(reply::Options),
     /// Tell what a message on a topic would meet: routes, stages, subscriptions.
     Explain(explain::Options),
+    /// Watch messages as they pass through a router, with each stage's verdict.
+    Tap(tap::Options),
     /// Make, build and test a plugin; see, deploy and roll back those of a running router.
     #[command(subcommand)]
     Plugin(plugin::Action),
@@ -69,6 +72,7 @@ pub fn main() -> ExitCode {
         Command::Request(options) => request::run(options),
         Command::Reply(options) => reply::run(&options),
         Command::Explain(options) => explain::run(&options),
+        Command::Tap(options) => tap::run(&options),
         Command::Plugin(action) => plugin::run(&action),
         Command::Config(action) => config::run(&action),
         Command::CompileArtefact(options) => compile::run(&options),

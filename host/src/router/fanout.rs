@@ -18,6 +18,7 @@ use super::{
     lane::RouteInlet,
     metrics::RouterMetrics,
     queue::{Admission, Delivery, QueueSender, WhenFull},
+    tap::Taps,
 };
 
 /// Everything that a topic may lead to.
@@ -34,6 +35,7 @@ pub(super) struct Fanout {
     rules: TopicRules,
     block_max_ms: AtomicU64,
     pub(super) metrics: Arc<RouterMetrics>,
+    pub(super) taps: Arc<Taps>,
 }
 
 /// Messages that nobody gets.
@@ -108,8 +110,13 @@ impl Unmatched {
 impl Fanout {
     pub(super) fn new(rules: TopicRules, block_max: Duration, metrics: Arc<RouterMetrics>) -> Self {
         metrics.announce_rules(&rules);
-        let fanout =
-            Self { table: RwLock::default(), rules, block_max_ms: AtomicU64::default(), metrics };
+        let fanout = Self {
+            table: RwLock::default(),
+            rules,
+            block_max_ms: AtomicU64::default(),
+            metrics,
+            taps: Arc::default(),
+        };
         fanout.set_block_max(block_max);
         fanout
     }
@@ -256,6 +263,17 @@ impl Fanout {
             let counter = self.metrics.topic_dropped.with_label_values(&labels);
             counter.inc_by(dropped.messages as u64);
         }
+    }
+
+    /// The routes that take a topic, and how many subscriptions get it.
+    pub(super) fn takers(&self, topic: &str) -> (Vec<String>, usize) {
+        let (mut routes, mut subscriptions) = (Vec::new(), 0);
+        let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
+        for_each_target(&table, topic, |_, target| match target {
+            Target::Route(inlet) => routes.push(inlet.definition.name.as_str().to_owned()),
+            Target::Subscription(_) => subscriptions += 1,
+        });
+        (routes, subscriptions)
     }
 
     /// Ends every subscription; what is queued is still delivered.

@@ -8,12 +8,14 @@ use waypost_protocol::{Batch, ErrorCode, Limits};
 use super::{
     metrics::RouterMetrics,
     stage::{Stage, StageFailure, StageInstance, StageVersion},
+    tap::Taps,
 };
 
 /// One instance for each stage, made when it is called for the first time.
 pub(super) struct Instances {
     route: RouteName,
     metrics: Arc<RouterMetrics>,
+    taps: Arc<Taps>,
     running: Vec<Option<Running>>,
 }
 
@@ -32,8 +34,8 @@ pub(super) enum CallFailure {
 }
 
 impl Instances {
-    pub(super) fn new(route: RouteName, metrics: Arc<RouterMetrics>) -> Self {
-        Self { route, metrics, running: Vec::new() }
+    pub(super) fn new(route: RouteName, metrics: Arc<RouterMetrics>, taps: Arc<Taps>) -> Self {
+        Self { route, metrics, taps, running: Vec::new() }
     }
 
     /// Calls a stage with a batch, and folds its answer. An instance that failed is dropped.
@@ -69,6 +71,7 @@ impl Instances {
             CallFailure::Process(StageFailure { code: error.code(), text: error.to_string() })
         })?;
         *place = Some(running);
+        self.taps.verdicts(&self.route, stage, batch, &output, &folded);
         Ok(folded)
     }
 }

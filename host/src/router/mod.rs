@@ -18,6 +18,7 @@ mod queue;
 pub mod stage;
 mod stage_set;
 mod status;
+mod tap;
 #[cfg(test)]
 mod tests;
 
@@ -42,6 +43,9 @@ pub use stage_set::StageSet;
 pub use status::{
     BreakerStatus, ExplainedRoute, ExplainedSubscription, Explanation, RouteStage, RouteStatus,
     StageStatus, SubscriptionStatus, TopicStatus,
+};
+pub use tap::{
+    ShownHeader, ShownKey, ShownPayload, ShownValue, ShownVerdict, Sight, Tap, TapEvent, TapFilter,
 };
 use tokio::{
     sync::{RwLock, mpsc},
@@ -171,6 +175,7 @@ impl Router {
         if unmatched.replies == batch.len() {
             return Err(Published::rejected(ErrorCode::NoResponder));
         }
+        self.0.fanout.taps.published(batch, |topic| self.0.fanout.takers(topic));
         let ingest_ms = now_ms();
         let envelope = Arc::new(Envelope { ingest_ms, ..Envelope::default() });
         let (mut submissions, mut admissions) = (Vec::new(), Vec::new());
@@ -211,6 +216,12 @@ impl Router {
         self.listeners().insert(id, listener);
         self.0.fanout.metrics.subscriptions.inc();
         Subscription { router: self.clone(), id, receiver }
+    }
+
+    /// Watches messages as they pass, unless as many watch already as may.
+    #[must_use]
+    pub fn tap(&self, filter: TapFilter) -> Option<Tap> {
+        self.0.fanout.taps.open(filter)
     }
 
     /// Takes no more publishes, does what is queued, then ends the subscriptions.

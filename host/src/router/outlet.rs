@@ -86,6 +86,8 @@ impl Outlet {
         let route = self.definition.name.as_str();
         let outputs = self.fanout.metrics.route_outputs.with_label_values(&[route]);
         outputs.inc_by(batch.len() as u64);
+        let takers = |topic: &str| self.fanout.takers(topic);
+        self.fanout.taps.left(&self.definition.name, &batch, takers);
         let onward = Onward { lineage: job.lineage.onward(), lane: self.lane, step: &step };
         let delivered = self.fanout.deliver(&batch, &envelope, onward).await;
         for index in delivered.barred {
@@ -141,6 +143,7 @@ impl Outlet {
         };
         let route = self.definition.name.as_str();
         let reason = failed.code.name();
+        self.fanout.taps.dead(&self.definition.name, stage, batch, failed);
         self.fanout.metrics.dead_letters.with_label_values(&[route, reason]).inc();
         let failure = Failure {
             code: failed.code,

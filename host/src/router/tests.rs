@@ -4,6 +4,7 @@ mod chains;
 mod failing;
 mod requests;
 mod retrying;
+mod taps;
 mod topics;
 
 use std::num::NonZeroU16;

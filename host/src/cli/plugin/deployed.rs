@@ -1,6 +1,6 @@
 //! What runs in a router, and how that changes: `list`, `deploy`, `rollback`.
 
-use std::{fmt::Write as _, fs, path::PathBuf};
+use std::{fmt::Write as _, fs, io, path::PathBuf};
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};

@@ -73,7 +73,8 @@ impl Pipeline {
         fanout: Arc<Fanout>,
     ) -> Self {
         let metrics = fanout.metrics.clone();
-        let instances = Instances::new(definition.name.clone(), metrics.clone());
+        let instances =
+            Instances::new(definition.name.clone(), metrics.clone(), fanout.taps.clone());
         let outlet = Outlet::new(definition.clone(), lane, fanout);
         let waiting = Waiting::new(definition.name.clone(), definition.retry, metrics.clone());
         let definition = definition.clone();

@@ -145,7 +145,8 @@ async fn a_publisher_is_answered_when_the_last_route_has_handed_on_what_came_of_
         vec![link("a", "in.>", Some("mid"), forward), link("b", "mid", Some("out"), forward)];
     let router = router(routes);
     let limits = QueueLimits { messages: 1, bytes: 1 << 20 };
-    let mut out = router.subscribe(&Pattern::parse("out").expect("a pattern"), limits);
+    let mut out =
+        router.subscribe(ConnectionId(9), &Pattern::parse("out").expect("a pattern"), limits);
     assert_eq!(publish(&router, &batch("in.a", [1])).await, COMMITTED);
     let mut second = tokio::spawn({
         let router = router.clone();

@@ -20,7 +20,7 @@ fn rules() -> Vec<TopicRule> {
 
 fn small(router: &Router, pattern: &str, messages: usize) -> Subscription {
     let limits = QueueLimits { messages, bytes: 1 << 20 };
-    router.subscribe(&Pattern::parse(pattern).expect("a pattern"), limits)
+    router.subscribe(ConnectionId(9), &Pattern::parse(pattern).expect("a pattern"), limits)
 }
 
 fn mixed(messages: &[(&str, &str)]) -> Batch {

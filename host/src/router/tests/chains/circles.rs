@@ -74,7 +74,8 @@ async fn flood(messages: u32) {
     let router =
         router_of(routes, RouterSettings { lane, block_max: BLOCK_MAX, topics: Vec::new() });
     let limits = QueueLimits { messages: 2, bytes: 1 << 20 };
-    let mut out = router.subscribe(&Pattern::parse("out").expect("a pattern"), limits);
+    let mut out =
+        router.subscribe(ConnectionId(9), &Pattern::parse("out").expect("a pattern"), limits);
     let seen = tokio::spawn(async move {
         let mut seen = 0_usize;
         while let Received::Delivery(delivery) = out.recv().await {

@@ -101,7 +101,8 @@ async fn a_router_that_stops_in_mid_chain_loses_nothing_that_it_acknowledged() {
     ];
     let router = router(routes);
     let limits = QueueLimits { messages: 1, bytes: 1 << 20 };
-    let mut out = router.subscribe(&Pattern::parse("out").expect("a pattern"), limits);
+    let mut out =
+        router.subscribe(ConnectionId(9), &Pattern::parse("out").expect("a pattern"), limits);
     let publishers = (0..4_u32).map(|publisher| {
         let router = router.clone();
         tokio::spawn(async move {
