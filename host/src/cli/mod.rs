@@ -7,6 +7,7 @@ mod connection;
 mod exit;
 mod explain;
 mod lines;
+mod manual;
 mod output;
 mod plugin;
 mod print;
@@ -57,6 +58,10 @@ enum Command {
     /// Check or show a configuration.
     #[command(subcommand)]
     Config(config::Action),
+    /// Print a script that completes commands and options, for a shell.
+    Completions(manual::Completions),
+    /// Write the manual pages, one for each command.
+    Man(manual::Man),
     /// Compile one artefact within limits; what a router starts itself.
     #[command(name = crate::wasm::ARGUMENT, hide = true)]
     CompileArtefact(compile::Options),
@@ -75,6 +80,8 @@ pub fn main() -> ExitCode {
         Command::Tap(options) => tap::run(&options),
         Command::Plugin(action) => plugin::run(&action),
         Command::Config(action) => config::run(&action),
+        Command::Completions(options) => manual::completions(&options),
+        Command::Man(options) => manual::man(&options),
         Command::CompileArtefact(options) => compile::run(&options),
     };
     match done {

@@ -1,0 +1,87 @@
+//! `waypost completions` and `waypost man`: what a shell and `man` know of the command.
+
+use std::{fs, io, path::PathBuf};
+
+use anyhow::Context as _;
+use clap::CommandFactory as _;
+use clap_complete::Shell;
+
+use super::{Arguments, Failure, print::write_out};
+
+/// For which shell.
+#[derive(Debug, clap::Args)]
+pub(super) struct Completions {
+    /// The shell.
+    #[arg(value_enum)]
+    shell: Shell,
+}
+
+/// Where to.
+#[derive(Debug, clap::Args)]
+pub(super) struct Man {
+    /// The folder to write waypost.1 and its companions to, as in /usr/local/share/man/man1. Without it the main
+    /// page is printed.
+    #[arg(long, value_name = "FOLDER")]
+    out: Option<PathBuf>,
+}
+
+pub(super) fn completions(options: &Completions) -> Result<(), Failure> {
+    Ok(write_out(&script(options.shell)?)?)
+}
+
+fn script(shell: Shell) -> anyhow::Result<String> {
+    let mut script = Vec::new();
+    clap_complete::generate(shell, &mut Arguments::command(), "waypost", &mut script);
+    String::from_utf8(script).context("the script is no text")
+}
+
+pub(super) fn man(options: &Man) -> Result<(), Failure> {
+    let Some(folder) = &options.out else {
+        let mut page = Vec::new();
+        clap_mangen::Man::new(Arguments::command()).render(&mut page)?;
+        return Ok(write_out(&String::from_utf8_lossy(&page))?);
+    };
+    let failed = || format!("the manual pages cannot be written to {}", folder.display());
+    let written: io::Result<()> = fs::create_dir_all(folder)
+        .and_then(|()| clap_mangen::generate_to(Arguments::command(), folder));
+    Ok(written.with_context(failed)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::ValueEnum as _;
+
+    use super::*;
+
+    #[test]
+    fn the_arguments_are_sound() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn every_shell_completes_the_commands_that_are_shown_and_no_others() {
+        for shell in Shell::value_variants() {
+            let script = script(*shell).expect("it is text");
+            for command in ["run", "explain", "tap", "plugin"] {
+                assert!(script.contains(command), "{shell} lacks {command}");
+            }
+        }
+    }
+
+    #[test]
+    fn every_command_that_is_shown_has_a_page() {
+        let folder = tempfile::tempdir().expect("a folder");
+        man(&Man { out: Some(folder.path().to_owned()) })
+            .map_err(|_| ())
+            .expect("they are written");
+        for command in
+            Arguments::command().get_subcommands().filter(|command| !command.is_hide_set())
+        {
+            let page = folder.path().join(format!("waypost-{}.1", command.get_name()));
+            let text = fs::read_to_string(&page).expect("it is there");
+            assert!(text.contains(".TH"), "{}", page.display());
+        }
+        let compiler = folder.path().join(format!("waypost-{}.1", crate::wasm::ARGUMENT));
+        assert!(!compiler.exists(), "what the router starts itself is nobody's command");
+    }
+}
