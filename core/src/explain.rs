@@ -4,13 +4,13 @@ use std::collections::{HashSet, VecDeque};
 
 use waypost_protocol::{Inbox, Topic};
 
-use crate::{Destination, RouteDefinition};
+use crate::{Destination, MAX_HOPS, RouteDefinition};
 
 /// A route that takes a topic, or what another route makes of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct MetRoute<'a> {
     /// How many routes a message has behind it when it comes here.
-    pub hops: usize,
+    pub hops: u8,
     /// The topic that it has by then.
     pub topic: &'a Topic,
     /// The route.
@@ -18,15 +18,15 @@ pub struct MetRoute<'a> {
 }
 
 /// The routes that a message on this topic meets: those that take it, then those that take what these lead to,
-/// and so on. What a stage sends elsewhere is known to nobody before it does.
+/// and so on, as far as a message may go. What a stage sends elsewhere is known to nobody before it does.
 #[must_use]
-pub fn routes_met<'a>(topic: &'a Topic, routes: &'a [RouteDefinition]) -> Vec<MetRoute<'a>> {
+pub fn routes_met<'a>(topic: &'a Topic, routes: &[&'a RouteDefinition]) -> Vec<MetRoute<'a>> {
     let mut met = Vec::new();
     let mut seen = HashSet::from([topic]);
     let mut next = VecDeque::from([(0, topic)]);
     while let Some((hops, topic)) = next.pop_front() {
         // An inbox leads to its subscription alone.
-        if Inbox::covers(topic.as_str()) {
+        if hops == MAX_HOPS || Inbox::covers(topic.as_str()) {
             continue;
         }
         for route in routes.iter().filter(|route| route.source.matches(topic.as_str())) {
@@ -65,9 +65,10 @@ mod tests {
         }
     }
 
-    fn check(topic: &str, routes: &[RouteDefinition], expected: &[(usize, &str, &str)]) {
+    fn check(topic: &str, routes: &[RouteDefinition], expected: &[(u8, &str, &str)]) {
         let topic = Topic::parse(topic).expect("a topic");
-        let met = routes_met(&topic, routes);
+        let routes: Vec<_> = routes.iter().collect();
+        let met = routes_met(&topic, &routes);
         let met: Vec<_> =
             met.iter().map(|met| (met.hops, met.topic.as_str(), met.route.name.as_str())).collect();
         assert_eq!(met, expected);
@@ -103,6 +104,18 @@ mod tests {
                 (2, "c", "audit"),
             ],
         );
+    }
+
+    #[test]
+    fn a_message_is_followed_no_further_than_it_may_go() {
+        let topic = |number: u8| format!("t{number}");
+        let routes: Vec<_> = (0..20)
+            .map(|number| route(&topic(number), &topic(number), Some(&topic(number + 1))))
+            .collect();
+        let routes: Vec<_> = routes.iter().collect();
+        let first = Topic::parse("t0").expect("a topic");
+        let met = routes_met(&first, &routes);
+        assert_eq!(met.last().map(|met| (met.hops, met.topic.as_str())), Some((15, "t15")));
     }
 
     #[test]

@@ -16,6 +16,7 @@ mod traffic;
 
 pub use lifecycle::{Lifecycle, Phase};
 pub use plugins::SIGNATURE_HEADER;
+pub(crate) use plugins::{DeployOutcome, Plugins, RollbackOutcome};
 pub use server::{Admin, AdminError, AdminState};
 pub(crate) use tap::TapLine;
 pub use token::{TOKEN_FILE, Token, TokenError};

@@ -34,7 +34,7 @@ pub(crate) struct DeployOutcome {
     /// Whether the artefact runs since now; otherwise it ran before.
     pub(crate) swapped: bool,
     /// How the plugin runs now.
-    pub(crate) status: Option<PluginStatus>,
+    pub(crate) status: PluginStatus,
 }
 
 /// What a rollback did.
@@ -43,7 +43,7 @@ pub(crate) struct RollbackOutcome {
     /// The plugin.
     pub(crate) plugin: String,
     /// How the plugin runs now.
-    pub(crate) status: Option<PluginStatus>,
+    pub(crate) status: PluginStatus,
 }
 
 /// What runs: versions, stages with their counts and breakers, what is kept, what was refused.
@@ -147,9 +147,9 @@ async fn deploy_to(
         let plugin = plugin.clone();
         async move { deployer.deploy(&plugin, body.to_vec(), signature).await }
     });
-    let deployed = deploying.await.map_err(|error| internal(&plugin, &error))??;
+    let deployed = deploying.await.map_err(|error| internal(&plugin, error))??;
     let swapped = matches!(deployed, Deployed::Swapped(_));
-    let status = status(&state, &plugin);
+    let status = status(&state, &plugin)?;
     Ok(Json(DeployOutcome { plugin, swapped, status }))
 }
 
@@ -196,16 +196,17 @@ pub(super) async fn rollback(
         let plugin = plugin.clone();
         async move { deployer.rollback(&plugin, to.as_deref()).await }
     });
-    going.await.map_err(|error| internal(&plugin, &error))??;
-    let status = status(&state, &plugin);
+    going.await.map_err(|error| internal(&plugin, error))??;
+    let status = status(&state, &plugin)?;
     Ok(Json(RollbackOutcome { plugin, status }))
 }
 
-fn status(state: &AdminState, plugin: &str) -> Option<PluginStatus> {
-    state.deployer.status().into_iter().find(|status| status.name == plugin)
+fn status(state: &AdminState, plugin: &str) -> Result<PluginStatus, Refused> {
+    let found = state.deployer.status().into_iter().find(|status| status.name == plugin);
+    // What was just deployed runs.
+    found.ok_or_else(|| internal(plugin, "it does not run"))
 }
 
-fn internal(plugin: &str, error: &tokio::task::JoinError) -> Refused {
-    let reason = error.to_string();
-    DeployError::Internal { file: plugin.into(), reason }.into()
+fn internal(plugin: &str, reason: impl ToString) -> Refused {
+    DeployError::Internal { file: plugin.into(), reason: reason.to_string() }.into()
 }

@@ -71,6 +71,11 @@ impl ConfigOptions {
     }
 }
 
+fn counted(number: usize, of: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {of}{plural}")
+}
+
 /// Snippets for a person, a line each for everything else.
 pub(super) fn style() -> Style {
     if std::io::stderr().is_terminal() {
@@ -87,7 +92,11 @@ pub(super) fn run(action: &Action) -> Result<(), Failure> {
         Action::Check(options) => {
             let Settings { routes, .. } = options.load()?.settings;
             let stages: usize = routes.iter().map(|route| route.stages.len()).sum();
-            eprintln!("the configuration is good: {} routes, {stages} stages", routes.len());
+            eprintln!(
+                "the configuration is good: {}, {}",
+                counted(routes.len(), "route"),
+                counted(stages, "stage")
+            );
             Ok(())
         }
         Action::Show(show) => {

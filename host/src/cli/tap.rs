@@ -2,7 +2,7 @@
 
 use std::{
     fmt::Write as _,
-    io::{self, IsTerminal as _, Write as _},
+    io::{self, Write as _},
     ops::ControlFlow,
 };
 
@@ -10,7 +10,13 @@ use anyhow::Context as _;
 use waypost_core::RouteName;
 use waypost_protocol::Pattern;
 
-use super::{Failure, admin::AdminOptions, connection::runtime, output::Format, shown::printable};
+use super::{
+    Failure,
+    admin::AdminOptions,
+    connection::runtime,
+    output::Format,
+    shown::{Colours, printable},
+};
 use crate::{
     admin::TapLine,
     router::{ShownKey, ShownPayload, ShownValue, ShownVerdict, Sight, TapEvent},
@@ -66,7 +72,7 @@ async fn watch(options: &Options) -> anyhow::Result<()> {
     }
     let format = Format::or_default(options.output);
     let (mut out, mut seen) = (io::stdout().lock(), 0);
-    let colour = io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let colours = Colours::of_stdout();
     let print = |line: &[u8]| {
         if line.is_empty() {
             return Ok(ControlFlow::Continue(()));
@@ -83,7 +89,7 @@ async fn watch(options: &Options) -> anyhow::Result<()> {
         seen += 1;
         let text = match format {
             Format::Json => [line, b"\n"].concat(),
-            Format::Pretty => pretty(&sight, colour).into_bytes(),
+            Format::Pretty => pretty(&sight, colours).into_bytes(),
         };
         match out.write_all(&text).and_then(|()| out.flush()) {
             // Whoever closed the other end of a pipe has seen enough.
@@ -99,9 +105,8 @@ async fn watch(options: &Options) -> anyhow::Result<()> {
 }
 
 /// Topic, key and what became of the message; below it the headers and the payload.
-fn pretty(sight: &Sight, colour: bool) -> String {
-    let (bold, dim, plain) =
-        if colour { ("\x1b[1;36m", "\x1b[2m", "\x1b[0m") } else { ("", "", "") };
+fn pretty(sight: &Sight, colours: Colours) -> String {
+    let Colours { bold, dim, plain } = colours;
     let key = match &sight.key {
         Some(ShownKey::Key(key)) => format!(" {dim}key{plain} {}", printable(key.as_bytes())),
         Some(ShownKey::KeyHex(hex)) => format!(" {dim}key{plain} 0x{hex}"),

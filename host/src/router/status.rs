@@ -155,7 +155,7 @@ pub struct Explanation {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ExplainedRoute {
     /// How many routes the message has behind it by then.
-    pub hops: usize,
+    pub hops: u8,
     /// The topic that it has by then.
     pub topic: String,
     /// The route.
@@ -225,8 +225,7 @@ impl Router {
     /// What a message on this topic would meet, as far as that is known before there is one.
     #[must_use]
     pub fn explain(&self, topic: &Topic) -> Explanation {
-        let definitions: Vec<_> =
-            self.0.routes.iter().map(|inlet| inlet.definition.clone()).collect();
+        let definitions: Vec<_> = self.0.routes.iter().map(|inlet| &inlet.definition).collect();
         let met = routes_met(topic, &definitions);
         let routes = met.iter().filter_map(|MetRoute { hops, topic, route }| {
             let inlet = self.0.routes.iter().find(|inlet| inlet.definition.name == route.name)?;

@@ -3,10 +3,10 @@
 use std::{fmt::Write as _, fs, io, path::PathBuf};
 
 use anyhow::Context as _;
-use serde::{Deserialize, Serialize};
 use waypost_core::PluginName;
 
 use crate::{
+    admin::{DeployOutcome, Plugins, RollbackOutcome},
     cli::{
         Failure,
         admin::AdminOptions,
@@ -79,20 +79,6 @@ fn plugin(text: &str) -> Result<PluginName, String> {
     PluginName::parse(text).map_err(|error| error.to_string())
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-struct Plugins {
-    plugins: Vec<PluginStatus>,
-}
-
-/// What came of a deploy or rollback.
-#[derive(Debug, Deserialize)]
-struct Changed {
-    plugin: String,
-    #[serde(default)]
-    swapped: bool,
-    status: PluginStatus,
-}
-
 pub(super) async fn list(options: &List) -> Result<(), Failure> {
     let plugins: Plugins = options.admin.get("/api/v1/plugins").await?;
     let text = match Format::or_default(options.output) {
@@ -117,7 +103,7 @@ pub(super) async fn deploy(options: &Deploy) -> Result<(), Failure> {
         }
     };
     let signature = signature(options)?;
-    let Changed { plugin, swapped, status } =
+    let DeployOutcome { plugin, swapped, status } =
         options.admin.deploy(&path, bytes, signature.as_deref()).await?;
     let (version, digest) = (&status.version, short(&status.digest));
     if swapped {
@@ -147,7 +133,7 @@ pub(super) async fn rollback(options: &Rollback) -> Result<(), Failure> {
         Some(to) => serde_json::to_vec(&serde_json::json!({ "to": to }))?,
         None => Vec::new(),
     };
-    let Changed { plugin, status, .. } = options.admin.post(&path, body).await?;
+    let RollbackOutcome { plugin, status } = options.admin.post(&path, body).await?;
     let (version, digest) = (&status.version, short(&status.digest));
     eprintln!("{plugin} {version} ({digest}) runs again in {}", stages(&status));
     Ok(())

@@ -9,14 +9,14 @@ mod trial;
 
 use std::{
     fs,
-    io::{self, BufWriter, IsTerminal as _, Write as _},
+    io::{self, BufWriter, Write as _},
     path::PathBuf,
 };
 
 use anyhow::{Context as _, anyhow};
 use batches::Batches;
 use expected::Expected;
-use output::{Entry, Format};
+use output::Entry;
 use serde_json::Value;
 use tally::Tally;
 use trial::{Fate, Trial};
@@ -29,6 +29,7 @@ use crate::{
         Failure,
         connection::{init_log, runtime},
         lines::{Lines, MessageOptions},
+        output::Format,
         shown::Colours,
     },
     wasm::{Interface, PluginError, PluginPolicy, Version},
@@ -95,8 +96,10 @@ impl Configuration {
 
 impl Test {
     fn format(&self) -> Format {
-        let on_terminal = io::stdout().is_terminal() && self.expect.is_none();
-        self.output.unwrap_or(if on_terminal { Format::Pretty } else { Format::Json })
+        match self.output {
+            None if self.expect.is_some() => Format::Json,
+            said => Format::or_default(said),
+        }
     }
 
     /// What a router's configuration lets a plugin have, apart from what is granted here.

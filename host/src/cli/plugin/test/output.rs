@@ -8,18 +8,12 @@ use waypost_protocol::{ErrorCode, MessageView};
 
 use super::{batches::Input, trial::Fate};
 use crate::{
-    cli::shown::{Colours, Shown, printable},
+    cli::{
+        output::Format,
+        shown::{Colours, Shown, printable},
+    },
     router::stage::StageFailure,
 };
-
-/// The form of a printed verdict.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum Format {
-    /// One JSON object a line, and a last one with the summary.
-    Json,
-    /// For people; the summary is on standard error.
-    Pretty,
-}
 
 /// What became of a message.
 #[derive(Debug)]
