@@ -225,6 +225,21 @@ impl Router {
         Ok(found["digest"].as_str().context("a plugin has no digest")?.to_owned())
     }
 
+    /// Waits until a series, with its labels, has come to so much.
+    ///
+    /// # Panics
+    ///
+    /// It has not after a minute, or the router does not answer; with the log.
+    pub async fn until(&self, name: &str, least: f64) {
+        let reached = async {
+            while self.metric(name).await.expect("the router tells the series") < least {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        let reached = tokio::time::timeout(Duration::from_secs(60), reached).await;
+        reached.unwrap_or_else(|_| panic!("{name} did not come to {least}:\n{}", self.log()));
+    }
+
     /// The value of a series without labels, or the sum over its labels.
     ///
     /// # Errors

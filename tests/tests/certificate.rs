@@ -1,7 +1,7 @@
 //! The certificate is replaced while clients are connected.
 #![forbid(unsafe_code)]
 
-use std::{fs, path::Path, time::Duration};
+use std::{fs, path::Path};
 
 use rcgen::{CertificateParams, KeyPair};
 use waypost_client::{Client, ClientOptions, Message, Outcome, Publisher, PublisherOptions};
@@ -52,13 +52,7 @@ async fn publishes(publisher: &Publisher) {
 /// Waits until so many certificates had this outcome.
 async fn until(router: &Router, outcome: &str, count: f64) {
     let series = format!("waypost_certificate_reloads_total{{outcome=\"{outcome}\"}}");
-    let counted = async {
-        while router.metric(&series).await.expect("a series") < count {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    let counted = tokio::time::timeout(Duration::from_secs(30), counted).await;
-    counted.unwrap_or_else(|_| panic!("no certificate was {outcome}:\n{}", router.log()));
+    router.until(&series, count).await;
 }
 
 #[tokio::test]

@@ -1,8 +1,6 @@
 //! The configuration of a running router is reloaded.
 #![forbid(unsafe_code)]
 
-use std::time::Duration;
-
 use waypost_client::{Message, Outcome, Publisher, PublisherOptions};
 use waypost_tests::Router;
 
@@ -12,13 +10,7 @@ const IS_SOUND: &str = "waypost_configuration_last_reload_successful";
 /// Waits until so many reloads had this outcome.
 async fn until(router: &Router, outcome: &str, count: f64) {
     let series = format!("waypost_configuration_reloads_total{{outcome=\"{outcome}\"}}");
-    let counted = async {
-        while router.metric(&series).await.expect("a series") < count {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    let counted = tokio::time::timeout(Duration::from_secs(30), counted).await;
-    counted.unwrap_or_else(|_| panic!("{count} were not {outcome}:\n{}", router.log()));
+    router.until(&series, count).await;
 }
 
 async fn publishes(publisher: &Publisher) {

@@ -8,7 +8,6 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering},
     },
-    time::Duration,
 };
 
 use waypost_client::{Client, Message, Outcome, PublisherOptions, SubscriberOptions};
@@ -54,13 +53,7 @@ async fn publish(client: Client, enough: Arc<AtomicBool>) -> u64 {
 /// Waits until so many reloads had this outcome.
 async fn until(router: &Router, outcome: &str, count: u8) {
     let series = format!("waypost_configuration_reloads_total{{outcome=\"{outcome}\"}}");
-    let counted = async {
-        while router.metric(&series).await.expect("a series") < f64::from(count) {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    let counted = tokio::time::timeout(Duration::from_secs(60), counted).await;
-    counted.unwrap_or_else(|_| panic!("{count} were not {outcome}:\n{}", router.log()));
+    router.until(&series, f64::from(count)).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -4,6 +4,9 @@ use serde_json::Value;
 
 use super::*;
 
+/// For what comes of what was done; the router is one process among many.
+const PATIENCE: Duration = Duration::from_secs(120);
+
 /// A router and a connection, with an ear for what it gives up on.
 struct Stand {
     router: Router,
@@ -92,9 +95,12 @@ async fn what_a_guest_takes_too_much_of_is_counted_and_its_messages_go_on() {
     // It passes its self-test and traps on everything else: its messages wait for a version that works.
     let awaits = async |stand: &mut Stand| {
         let opened = "waypost_stage_breaker_opened_total{route=\"sulk\"";
-        while series(&stand.router, opened).await < 1.0 {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
+        let opens = async {
+            while series(&stand.router, opened).await < 1.0 {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        };
+        tokio::time::timeout(PATIENCE, opens).await.expect("the breaker opens");
         assert!(stand.router.log().contains("sulk"), "{}", stand.router.log());
     };
     stand.beside_traffic("sulk", payloads(MESSAGES, |_| true), awaits).await;
@@ -132,13 +138,17 @@ async fn an_artefact_that_is_refused_is_told_to_the_operator_and_changes_nothing
         let ordinary = Ordinary::start(&router).await;
         let (before, _) = refusal(&router).await;
         router.put("byte-filter", &artefact).expect("it is written");
-        let (told, runs) = loop {
-            let (told, runs) = refusal(&router).await;
-            if told != before {
-                break (told, runs);
+        let is_told = async {
+            loop {
+                let (told, runs) = refusal(&router).await;
+                if told != before {
+                    break (told, runs);
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
             }
-            tokio::time::sleep(Duration::from_millis(20)).await;
         };
+        let is_told = tokio::time::timeout(PATIENCE, is_told).await;
+        let (told, runs) = is_told.unwrap_or_else(|_| panic!("{kinds:?} is not refused"));
         assert!(told.contains(says), "{kinds:?}: {told}");
         assert_eq!(runs, digest, "{kinds:?}");
         assert!(!ordinary.end().await.is_empty(), "{kinds:?}");
