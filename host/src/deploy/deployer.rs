@@ -12,7 +12,8 @@ use tokio::{runtime::Handle, sync::Notify, time::Instant};
 use waypost_core::{PluginName, RouteDefinition, RouteName, StageDefinition, StageName};
 
 use super::{
-    DeployError, DeployMetrics, History, PluginRules, VersionStore, Via,
+    DeployError, DeployMetrics, PluginRules, VersionStore, Via,
+    configured::plugins_of,
     knowledge::{Seen, State},
     prepare::{Plugin, Prepared, Refused, Signed, Source, prepare, read},
     probation::Trial,
@@ -37,8 +38,8 @@ pub enum Deployed {
 pub struct Deployer {
     sandbox: Arc<Sandbox>,
     pub(super) store: VersionStore,
-    folder: PathBuf,
-    plugins: ArcSwap<Plugins>,
+    pub(super) folder: PathBuf,
+    pub(super) plugins: ArcSwap<Plugins>,
     /// Each route's stages in the order of its definition.
     order: BTreeMap<RouteName, Vec<StageName>>,
     stages: Arc<StageSet>,
@@ -46,7 +47,7 @@ pub struct Deployer {
     pub(super) metrics: DeployMetrics,
     pub(super) known: Mutex<BTreeMap<PluginName, State>>,
     /// One deploy at a time, so that two never swap against each other.
-    deploying: tokio::sync::Mutex<()>,
+    pub(super) deploying: tokio::sync::Mutex<()>,
     /// Tells whoever watches new versions of each swap.
     pub(super) swapped: Notify,
 }
@@ -104,126 +105,6 @@ impl Deployer {
     /// Keeps so many versions of a plugin from its next deploy on.
     pub fn set_keep_versions(&self, keep: usize) {
         self.store.set_keep(keep);
-    }
-
-    /// Loads every plugin for the first time, all at once: the version that ran last, unless its file has
-    /// changed since.
-    ///
-    /// # Errors
-    ///
-    /// Everything that is wrong with any of them; then none runs.
-    pub async fn load(&self) -> Result<(), Vec<DeployError>> {
-        let _turn = self.deploying.lock().await;
-        let recorded = self.store.load().map_err(|error| vec![error.into()])?;
-        let plugins = self.plugins();
-        let preparing = plugins.iter().map(|(name, plugin)| self.first(plugin, recorded.get(name)));
-        let prepared = futures_util::future::join_all(preparing).await;
-        for (name, history) in recorded {
-            self.state().entry(name).or_default().history = history;
-        }
-        let (mut ready, mut errors) = (Vec::new(), Vec::new());
-        for (name, prepared) in plugins.keys().zip(prepared) {
-            match prepared {
-                Ok((prepared, via)) => ready.push((name, prepared, via)),
-                Err(refused) => errors.push(refused.error),
-            }
-        }
-        for (name, prepared, via) in ready {
-            if !errors.is_empty() {
-                break;
-            }
-            errors.extend(self.accept(name, prepared, via).err());
-        }
-        if errors.is_empty() { Ok(()) } else { Err(errors) }
-    }
-
-    /// The version that a plugin starts with, and how it came to run where that is news.
-    async fn first(
-        &self,
-        plugin: &Plugin,
-        recorded: Option<&History>,
-    ) -> Result<(Prepared, Option<Via>), Box<Refused>> {
-        let Some(active) = recorded.and_then(|history| history.active) else {
-            return Ok((self.prepare(plugin, Source::Folder).await?, Some(Via::Folder)));
-        };
-        let file = self.look_at(plugin).await.digest;
-        let observed = recorded.and_then(|history| history.observed);
-        if !plugin.rules.trust.allows(active) {
-            return self.first_pinned(plugin, recorded, file).await;
-        }
-        if file.is_some() && file != Some(active) && file != observed {
-            match self.prepare(plugin, Source::Folder).await {
-                Ok(prepared) => return Ok((prepared, Some(Via::Folder))),
-                Err(refused) => {
-                    let error = &refused.error;
-                    tracing::error!(%error, "an artefact was refused; what ran last runs again");
-                }
-            }
-        }
-        let source = if file == Some(active) { Source::Folder } else { Source::Kept(active) };
-        Ok((self.prepare(plugin, source).await?, None))
-    }
-
-    /// The version that a plugin starts with whose pin forbids the one that ran last: the pinned one, from
-    /// its file or from among those that ran before.
-    async fn first_pinned(
-        &self,
-        plugin: &Plugin,
-        recorded: Option<&History>,
-        file: Option<Digest>,
-    ) -> Result<(Prepared, Option<Via>), Box<Refused>> {
-        let allows = |digest: &Digest| plugin.rules.trust.allows(*digest);
-        let kept = recorded.into_iter().flat_map(|history| &history.versions);
-        let kept = kept.map(|known| known.digest).find(allows);
-        let (source, via) = match kept {
-            Some(digest) if !file.as_ref().is_some_and(allows) => {
-                (Source::Kept(digest), Via::Pinned)
-            }
-            // If it is not the pinned one either, the refusal says so.
-            _ => (Source::Folder, Via::Folder),
-        };
-        Ok((self.prepare(plugin, source).await?, Some(via)))
-    }
-
-    /// Lets the stages have other configurations, and their plugins other limits and grants. The stages stay the
-    /// same, and so do the artefacts that run in them: each is configured and tried again beside what runs,
-    /// and all that changes is swapped in one step.
-    ///
-    /// # Errors
-    ///
-    /// Everything that any of them refuses; then nothing has changed.
-    pub async fn reconfigure(
-        &self,
-        routes: &[RouteDefinition],
-        rules: impl Fn(&PluginName) -> PluginRules,
-    ) -> Result<(), Vec<DeployError>> {
-        let _turn = self.deploying.lock().await;
-        let (before, next) = (self.plugins(), plugins_of(&self.folder, routes, rules));
-        let changed = next.values().filter(|plugin| before.get(&plugin.name) != Some(*plugin));
-        let preparing = changed.filter_map(|plugin| {
-            let source = Source::Kept(self.active(&plugin.name)?);
-            Some(async move { (plugin, self.prepare(plugin, source).await) })
-        });
-        let (mut ready, mut errors) = (Vec::new(), Vec::new());
-        for (plugin, prepared) in futures_util::future::join_all(preparing).await {
-            match prepared {
-                Ok(prepared) => ready.push((plugin.name.clone(), prepared)),
-                Err(refused) => errors.push(refused.error),
-            }
-        }
-        if !errors.is_empty() {
-            return Err(errors);
-        }
-        self.swap(ready.iter().flat_map(|(_, prepared)| &prepared.versions), false);
-        self.plugins.store(Arc::new(next));
-        let mut states = self.state();
-        for (name, prepared) in ready {
-            let state = states.entry(name).or_default();
-            // Those that ran before have the configuration from before.
-            state.before = None;
-            state.running = Some(prepared);
-        }
-        Ok(())
     }
 
     /// Looks at every file, and deploys those that hold something new. Outcomes are logged, counted and
@@ -389,7 +270,7 @@ impl Deployer {
     }
 
     /// The file as it is, and its signature's.
-    async fn look_at(&self, plugin: &Plugin) -> Seen {
+    pub(super) async fn look_at(&self, plugin: &Plugin) -> Seen {
         let (file, signature) = (plugin.file.clone(), plugin.signature_file());
         let limit = plugin.rules.policy.limits.artefact_bytes;
         let look = move || {
@@ -400,7 +281,11 @@ impl Deployer {
     }
 
     /// Makes an artefact's versions on a thread of its own.
-    async fn prepare(&self, plugin: &Plugin, source: Source) -> Result<Prepared, Box<Refused>> {
+    pub(super) async fn prepare(
+        &self,
+        plugin: &Plugin,
+        source: Source,
+    ) -> Result<Prepared, Box<Refused>> {
         let (sandbox, plugin, store) = (self.sandbox.clone(), plugin.clone(), self.store.clone());
         let file = source.name(&plugin);
         let runtime = Handle::current();
@@ -416,7 +301,7 @@ impl Deployer {
 
     /// Keeps the artefact, records that it runs, and swaps the stages, all in one step. `via` is none for
     /// what ran before the router was started.
-    fn accept(
+    pub(super) fn accept(
         &self,
         name: &PluginName,
         prepared: Prepared,
@@ -448,7 +333,11 @@ impl Deployer {
     }
 
     /// Swaps versions into their stages, all in one step; they are counted unless they are the first.
-    fn swap<'a>(&self, versions: impl Iterator<Item = &'a (RouteName, Stage)>, is_first: bool) {
+    pub(super) fn swap<'a>(
+        &self,
+        versions: impl Iterator<Item = &'a (RouteName, Stage)>,
+        is_first: bool,
+    ) {
         let mut routes = (*self.stages.all()).clone();
         for (route, stage) in versions {
             if !is_first {
@@ -472,25 +361,4 @@ impl Deployer {
             stages.sort_by_key(|stage| order.iter().position(|name| *name == stage.name));
         }
     }
-}
-
-/// The plugins that these routes use.
-fn plugins_of(
-    folder: &Path,
-    routes: &[RouteDefinition],
-    rules: impl Fn(&PluginName) -> PluginRules,
-) -> Plugins {
-    let mut plugins = Plugins::new();
-    for route in routes {
-        for stage in &route.stages {
-            let plugin = plugins.entry(stage.plugin.clone()).or_insert_with(|| Plugin {
-                file: folder.join(format!("{}.wasm", stage.plugin)),
-                name: stage.plugin.clone(),
-                rules: rules(&stage.plugin),
-                stages: Vec::new(),
-            });
-            plugin.stages.push((route.name.clone(), stage.clone()));
-        }
-    }
-    plugins
 }

@@ -6,6 +6,7 @@
 //! back to at once; a new one that fails more than the one before it is rolled back by itself. Whatever way an artefact comes, it is held against
 //! the trusted keys and its plugin's pin before it is compiled.
 
+mod configured;
 mod deployer;
 mod error;
 mod history;
