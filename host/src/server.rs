@@ -10,7 +10,7 @@ use std::{
 };
 
 use prometheus::Registry;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use waypost_core::PluginName;
 
@@ -102,7 +102,7 @@ pub enum ReloadError {
 }
 
 /// Where a router listens, as its state folder tells it to tools on the same machine.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Endpoints {
     /// The QUIC endpoint.
     pub listen: SocketAddr,

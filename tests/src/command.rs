@@ -16,6 +16,8 @@ use crate::{Router, built};
 pub fn waypost(arguments: &[&str]) -> Command {
     let mut command = Command::new(built("debug/waypost"));
     command.args(arguments).env("NO_COLOR", "1").env_remove("RUST_LOG");
+    // Those of whoever runs the tests are of another router.
+    command.env_remove("WAYPOST_ADDRESS").env_remove("WAYPOST_CA");
     command
 }
 
@@ -27,7 +29,7 @@ pub fn waypost(arguments: &[&str]) -> Command {
 #[must_use]
 pub fn connected(router: &Router, arguments: &[&str]) -> Command {
     let mut command = waypost(arguments);
-    command.env("WAYPOST_ADDRESS", router.listen().to_string()).env("WAYPOST_CA", router.ca());
+    command.env("WAYPOST_STATE", router.state());
     command
 }
 

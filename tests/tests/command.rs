@@ -57,6 +57,35 @@ async fn what_pub_publishes_sub_prints_with_key_headers_and_versions() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_router_is_found_by_its_state_folder_or_where_somebody_says_it_is() {
+    let mut router = router().await;
+    let (listen, ca) = (router.listen().to_string(), router.ca());
+    let elsewhere = tempfile::tempdir().expect("a folder");
+    let publish = |state: PathBuf, arguments: &[&str]| {
+        let mut command = waypost(&[&["pub", "in"], arguments].concat());
+        command.env("WAYPOST_STATE", state);
+        finish(command, "{}\n")
+    };
+    let found = publish(router.state(), &[]).await;
+    assert!(found.status.success(), "{}", text(&found.stderr));
+    let ca = ca.to_str().expect("a plain path");
+    let said = ["--address", &listen, "--ca", ca];
+    let said = publish(elsewhere.path().to_owned(), &said).await;
+    assert!(said.status.success(), "{}", text(&said.stderr));
+
+    let none = publish(elsewhere.path().to_owned(), &[]).await;
+    let told = text(&none.stderr);
+    assert_eq!(none.status.code(), Some(1), "{told}");
+    assert!(told.contains("endpoints.json") && told.contains("--state"), "{told}");
+    router.signal("KILL").expect("it runs");
+    router.wait().await.expect("it ends");
+    let left = publish(router.state(), &[]).await;
+    let told = text(&left.stderr);
+    assert_eq!(left.status.code(), Some(1), "{told}");
+    assert!(told.contains(&listen) && told.contains("endpoints.json"), "{told}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_dead_letter_is_read_by_its_topic() {
     let router = router().await;
     let subscribe =

@@ -1,16 +1,12 @@
 //! Versions of a plugin in a running router, as an operator sees and changes them with the command.
 #![forbid(unsafe_code)]
 
-use std::{
-    fs,
-    path::Path,
-    process::{Command, Output},
-};
+use std::{fs, path::Path, process::Output};
 
 use serde_json::Value;
 use waypost_artefacts::Signer;
 use waypost_client::{Message, Outcome, PublisherOptions};
-use waypost_tests::{Router, another_build, built, built_guest};
+use waypost_tests::{Router, another_build, built_guest, connected};
 
 const CONFIG: &str = r#"
 [[route]]
@@ -25,9 +21,8 @@ plugin = "byte-filter"
 
 /// Runs `waypost plugin` against a router, away from the test's own task.
 async fn plugin(router: &Router, arguments: &[&str]) -> Output {
-    let mut command = Command::new(built("debug/waypost"));
-    command.arg("plugin").args(arguments).env("NO_COLOR", "1").env_remove("RUST_LOG");
-    command.env("WAYPOST_STATE", router.state());
+    let mut command = connected(router, &["plugin"]);
+    command.args(arguments);
     let run = move || command.output().expect("the command runs");
     tokio::task::spawn_blocking(run).await.expect("it does not panic")
 }

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 use waypost_client::{Message, Outcome, PublisherOptions, SubscriberOptions};
-use waypost_tests::{Router, built_guest, finish, text, waypost};
+use waypost_tests::{Router, built_guest, connected, finish, text};
 
 const CONFIG: &str = r#"
 [[route]]
@@ -23,8 +23,7 @@ async fn told(router: &Router, path: &str) -> Value {
 
 /// What `waypost explain` prints for a topic of this router, and how it ended.
 async fn explained(router: &Router, topic: &str) -> (String, Option<i32>) {
-    let mut command = waypost(&["explain", topic, "--output", "pretty"]);
-    command.env("WAYPOST_STATE", router.state());
+    let command = connected(router, &["explain", topic, "--output", "pretty"]);
     let output = finish(command, "").await;
     (text(&output.stdout) + &text(&output.stderr), output.status.code())
 }
@@ -105,8 +104,8 @@ async fn who_taps_sees_each_stages_verdict_and_what_left() {
         .await
         .expect("the router starts");
     let tap = |arguments: &[&str]| {
-        let mut command = waypost(&["tap", "load.>", "--output", "json"]);
-        command.args(arguments).env("WAYPOST_STATE", router.state());
+        let mut command = connected(&router, &["tap", "load.>", "--output", "json"]);
+        command.args(arguments);
         command
     };
     let refused = finish(tap(&["--route", "nowhere"]), "").await;

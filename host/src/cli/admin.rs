@@ -16,10 +16,8 @@ use hyper_util::rt::TokioIo;
 use serde::{Deserialize, de::DeserializeOwned};
 use tokio::{net::TcpStream, task::JoinSet};
 
-use crate::{
-    admin::{SIGNATURE_HEADER, TOKEN_FILE},
-    server::ENDPOINTS_FILE,
-};
+use super::state::StateOptions;
+use crate::admin::{SIGNATURE_HEADER, TOKEN_FILE};
 
 /// An answer is larger than this only if whoever answers is no router.
 const MAX_ANSWER_BYTES: usize = 16 << 20;
@@ -27,21 +25,14 @@ const MAX_ANSWER_BYTES: usize = 16 << 20;
 /// Where the admin server is, and how the command shows that it may change something.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct AdminOptions {
-    /// The state folder of the router, which says where its admin server listens and holds the token.
-    #[arg(long, value_name = "FOLDER", env = "WAYPOST_STATE", default_value = ".waypost")]
-    state: PathBuf,
+    #[command(flatten)]
+    state: StateOptions,
     /// The admin server, as host:port; otherwise what the state folder says.
     #[arg(long, value_name = "ADDRESS", env = "WAYPOST_ADMIN")]
     admin: Option<SocketAddr>,
     /// The file with the token; otherwise admin.token in the state folder.
     #[arg(long, value_name = "FILE", env = "WAYPOST_ADMIN_TOKEN_FILE")]
     token_file: Option<PathBuf>,
-}
-
-/// What the state folder says of a running router.
-#[derive(Debug, Deserialize)]
-struct Endpoints {
-    admin: Option<SocketAddr>,
 }
 
 /// What the admin server says when it does not do what it was asked.
@@ -132,7 +123,7 @@ impl AdminOptions {
 
     /// A request that shows the token.
     fn authorised(&self, method: Method, path: &str) -> anyhow::Result<Builder> {
-        let file = self.token_file.clone().unwrap_or_else(|| self.state.join(TOKEN_FILE));
+        let file = self.token_file.clone().unwrap_or_else(|| self.state.file(TOKEN_FILE));
         let token = std::fs::read_to_string(&file).with_context(|| {
             format!("the admin token {} cannot be read; name it with --token-file", file.display())
         })?;
@@ -169,16 +160,10 @@ impl AdminOptions {
         if let Some(address) = self.admin {
             return Ok(address);
         }
-        let file = self.state.join(ENDPOINTS_FILE);
-        let text = std::fs::read(&file).with_context(|| {
-            format!(
-                "no router runs with the state folder {}; name another with --state, or an address \
-                 with --admin",
-                self.state.display()
-            )
+        let endpoints = self.state.endpoints()?.with_context(|| {
+            let none = self.state.no_router();
+            format!("{none}; name another with --state, or an address with --admin")
         })?;
-        let endpoints: Endpoints = serde_json::from_slice(&text)
-            .with_context(|| format!("{} is not what a router writes", file.display()))?;
         endpoints.admin.context("the router runs without an admin server; set admin.enabled = true")
     }
 }

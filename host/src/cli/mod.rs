@@ -16,6 +16,7 @@ mod reply;
 mod request;
 mod run;
 mod shown;
+mod state;
 mod subscribe;
 mod tap;
 mod values;

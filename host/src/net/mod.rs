@@ -21,7 +21,7 @@ use std::{net::SocketAddr, path::PathBuf, time::Duration};
 pub use endpoint::{BindError, NetChange, Server};
 pub use metrics::NetMetrics;
 pub use registry::{ConnectionStatus, Connections};
-pub use tls::{TlsError, TlsFiles};
+pub use tls::{DEVELOPMENT_CA_FILE, TlsError, TlsFiles};
 use waypost_core::IncomingPolicy;
 use waypost_protocol::Limits;
 

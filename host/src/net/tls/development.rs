@@ -6,11 +6,14 @@ use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, 
 
 use super::{Source, TlsError, TlsFiles};
 
+/// The file below the state folder that holds the authority of the development certificate.
+pub const DEVELOPMENT_CA_FILE: &str = "tls/ca.pem";
+
 /// A certificate for loopback names, made once. The authority's key is thrown away after its one
 /// signature, so that trusting the authority means trusting this certificate alone.
 pub(super) fn certificate(state_folder: &Path) -> Result<Source, TlsError> {
     let folder = state_folder.join("tls");
-    let ca = folder.join("ca.pem");
+    let ca = state_folder.join(DEVELOPMENT_CA_FILE);
     let files = TlsFiles { certificate: folder.join("cert.pem"), key: folder.join("key.pem") };
     if [&ca, &files.certificate, &files.key].iter().all(|path| path.exists()) {
         return Ok(Source { files, ca: Some(ca) });

@@ -10,6 +10,7 @@ use std::{
     sync::Arc,
 };
 
+pub use development::DEVELOPMENT_CA_FILE;
 pub use error::TlsError;
 pub(super) use pair::{Fingerprint, Pair};
 use quinn::crypto::rustls::QuicServerConfig;
