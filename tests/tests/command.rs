@@ -107,7 +107,7 @@ async fn a_time_without_the_wanted_messages_is_a_failure() {
     let command = connected(&router, &["sub", "out", "--count", "1", "--timeout", "50ms"]);
     let output = finish(command, "").await;
     assert_eq!(output.status.code(), Some(1));
-    assert!(text(&output.stderr).contains("1 messages are missing"), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("before 1 message came"), "{}", text(&output.stderr));
     let all_that_came = connected(&router, &["sub", "out", "--timeout", "50ms"]);
     assert!(finish(all_that_came, "").await.status.success());
 }

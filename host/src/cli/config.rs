@@ -2,7 +2,7 @@
 
 use std::{io::IsTerminal as _, path::PathBuf};
 
-use super::{Failure, print::write_out};
+use super::{Failure, output::counted, print::write_out};
 use crate::config::{Loaded, Settings, Sources, Style, load, plugins_in, render};
 
 /// The file that is taken when none is named and it is there.
@@ -71,11 +71,6 @@ impl ConfigOptions {
     }
 }
 
-fn counted(number: usize, of: &str) -> String {
-    let plural = if number == 1 { "" } else { "s" };
-    format!("{number} {of}{plural}")
-}
-
 /// Snippets for a person, a line each for everything else.
 pub(super) fn style() -> Style {
     if std::io::stderr().is_terminal() {
@@ -94,8 +89,8 @@ pub(super) fn run(action: &Action) -> Result<(), Failure> {
             let stages: usize = routes.iter().map(|route| route.stages.len()).sum();
             eprintln!(
                 "the configuration is good: {}, {}",
-                counted(routes.len(), "route"),
-                counted(stages, "stage")
+                counted(routes.len() as u64, "route"),
+                counted(stages as u64, "stage")
             );
             Ok(())
         }

@@ -8,7 +8,7 @@ use super::{
     Failure,
     admin::AdminOptions,
     connection::runtime,
-    output::{Format, short},
+    output::{Format, counted, short},
     print::write_out,
 };
 use crate::router::{BreakerStatus, Explanation, RouteStatus};
@@ -96,8 +96,7 @@ fn topics(explanation: &Explanation) -> Vec<(&str, Vec<&str>)> {
 }
 
 fn tell_route(text: &mut String, route: &RouteStatus) {
-    let lanes =
-        if route.lanes == 1 { "1 lane".to_owned() } else { format!("{} lanes", route.lanes) };
+    let lanes = counted(route.lanes as u64, "lane");
     let _ = writeln!(text, "  route {}, which takes {}, {lanes}", route.name, route.from);
     for stage in &route.stages {
         let breaker = match stage.counts.breaker {

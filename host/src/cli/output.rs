@@ -22,6 +22,12 @@ impl Format {
     }
 }
 
+/// A number of things, as people say it.
+pub(super) fn counted(number: u64, of: &str) -> String {
+    let plural = if number == 1 { "" } else { "s" };
+    format!("{number} {of}{plural}")
+}
+
 /// The beginning of a digest, which is enough to tell it from others.
 pub(super) fn short(digest: &str) -> &str {
     digest.get(..SHORT_DIGEST).unwrap_or(digest)

@@ -8,6 +8,7 @@ use waypost_protocol::Pattern;
 use super::{
     Failure,
     connection::{ConnectionOptions, init_log, runtime},
+    output::counted,
     print::{Format, Printer},
     values::duration,
 };
@@ -77,7 +78,8 @@ async fn take(
     match (taken, left) {
         (Ok(taken), _) => Ok(taken?),
         (Err(_), Some(left)) => {
-            Err(anyhow::anyhow!("the time is over, {left} messages are missing").into())
+            let missing = counted(left, "message");
+            Err(anyhow::anyhow!("the time is over before {missing} came").into())
         }
         (Err(_), None) => Ok(()),
     }

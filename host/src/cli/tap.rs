@@ -14,7 +14,7 @@ use super::{
     Failure,
     admin::AdminOptions,
     connection::runtime,
-    output::Format,
+    output::{Format, counted},
     shown::{Colours, printable},
 };
 use crate::{
@@ -82,7 +82,7 @@ async fn watch(options: &Options) -> anyhow::Result<()> {
         let sight = match told {
             TapLine::Seen(sight) => sight,
             TapLine::PassedOver { passed_over } => {
-                eprintln!("{passed_over} messages passed without being looked at");
+                eprintln!("{} passed without being looked at", counted(passed_over, "message"));
                 return Ok(ControlFlow::Continue(()));
             }
         };
@@ -140,7 +140,7 @@ fn event(event: &TapEvent) -> String {
             takers.push(format!("to {}", routes.join(", ")));
         }
         if subscriptions > 0 {
-            takers.push(format!("to {subscriptions} subscriptions"));
+            takers.push(format!("to {}", counted(subscriptions as u64, "subscription")));
         }
         if takers.is_empty() { "to nobody".to_owned() } else { takers.join(", ") }
     };

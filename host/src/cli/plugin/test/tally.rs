@@ -5,7 +5,10 @@ use serde_json::{Value, json};
 use waypost_core::Verdict;
 
 use super::{output::Outcome, trial::Spent};
-use crate::{cli::Failure, wasm::Version};
+use crate::{
+    cli::{Failure, output::counted},
+    wasm::Version,
+};
 
 /// How many messages had which verdict.
 #[derive(Debug, Default)]
@@ -75,7 +78,7 @@ impl Tally {
 
     /// The summary for people.
     pub(super) fn text(&self, spent: &Spent) -> String {
-        let mut text = format!("{} messages", self.messages());
+        let mut text = counted(self.messages(), "message");
         for (count, what) in [
             (self.forward, "forwarded".to_owned()),
             (self.drop, "dropped".to_owned()),
@@ -88,7 +91,7 @@ impl Tally {
                 text.push_str(&format!(", {count} {what}"));
             }
         }
-        text.push_str(&format!("; {} calls", spent.calls));
+        text.push_str(&format!("; {}", counted(spent.calls, "call")));
         if spent.failed_calls > 0 {
             text.push_str(&format!(", {} of which failed", spent.failed_calls));
         }
@@ -98,9 +101,9 @@ impl Tally {
         let kibibytes = spent.peak_memory.div_ceil(1024);
         text.push_str(&format!(", at most {kibibytes} KiB of guest memory\n"));
         if spent.breaker_opened > 0 {
-            let (times, ms) = (spent.breaker_opened, spent.breaker_ms);
+            let (times, ms) = (counted(spent.breaker_opened, "time"), spent.breaker_ms);
             text.push_str(&format!(
-                "a router's breaker would open {times} times and hold messages for {ms} ms in all\n"
+                "a router's breaker would open {times} and hold messages for {ms} ms in all\n"
             ));
         }
         text
@@ -111,7 +114,8 @@ impl Tally {
         match self.failed {
             0 => Ok(()),
             failed => {
-                Err(anyhow!("the plugin failed on {failed} of {} messages", self.messages()).into())
+                let messages = counted(self.messages(), "message");
+                Err(anyhow!("the plugin failed on {failed} of {messages}").into())
             }
         }
     }
