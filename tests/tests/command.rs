@@ -43,6 +43,7 @@ async fn what_pub_publishes_sub_prints_with_key_headers_and_versions() {
 
     let printed = subscribing.await.expect("it does not panic");
     assert!(printed.status.success(), "{}", text(&printed.stderr));
+    assert_eq!(text(&printed.stderr), "subscribed to out\n", "whoever waits for it knows when");
     let printed = text(&printed.stdout);
     let messages: Vec<serde_json::Value> =
         printed.lines().map(|line| serde_json::from_str(line).expect("JSON lines")).collect();

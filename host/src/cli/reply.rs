@@ -56,6 +56,8 @@ async fn reply(options: &Options) -> Result<(), Failure> {
     let client = options.connection.connect(None).await?;
     let requests = client.subscribe(options.pattern.as_str(), SubscriberOptions::default()).await?;
     let publisher = client.publisher(PublisherOptions::default()).await?;
+    // Whoever starts it in a script can wait for this before asking.
+    eprintln!("replies to {}", options.pattern);
     let answered = tokio::select! {
         answered = answer_all(requests, options, &publisher) => answered,
         // An interrupt is how a person ends it.

@@ -44,6 +44,8 @@ async fn subscribe(options: &Options) -> Result<(), Failure> {
     let client = options.connection.connect(None).await?;
     let subscriber =
         client.subscribe(options.pattern.as_str(), SubscriberOptions::default()).await?;
+    // Whoever starts it in a script can wait for this before publishing.
+    eprintln!("subscribed to {}", options.pattern);
     let printer = Printer::start(options.output)?;
     let taken = tokio::select! {
         taken = take(subscriber, options, printer) => taken,
