@@ -59,7 +59,6 @@ fn new_crate(folder: &Path, role: &str) -> PathBuf {
 fn a_new_plugin_of_every_role_passes_its_tests_and_gives_the_verdicts_that_its_readme_says() {
     let folder = tempfile::tempdir().expect("a folder");
     let plugins = folder.path().join("plugins");
-    fs::create_dir(&plugins).expect("the folder takes a folder");
     for (role, config) in ROLES {
         let author = new_crate(folder.path(), role);
         let tests = succeed(offline("cargo", &["test"]).current_dir(&author));
@@ -126,6 +125,7 @@ fn what_cannot_be_made_or_built_is_refused_with_what_mends_it() {
         (&["new", "felt", "--role", "filter", "--path", "."], 1, "--path"),
         (&["new", "felt", "--role", "filter", "--sdk", "."], 1, "plugin-sdk"),
         (&["build"], 1, "waypost plugin new"),
+        (&["build", "--out", "something"], 1, "something is no folder"),
         (&["test", "felt.wasm"], 2, "--input"),
         (&["test", "felt.wasm", "--input", "-"], 1, "waypost plugin build"),
         (&["test", "felt.wasm", "--input", "-", "--config", "{"], 2, "@"),

@@ -24,13 +24,17 @@ pub(in crate::cli) struct Build {
     /// The plugin's crate.
     #[arg(long, value_name = "DIR", default_value = ".")]
     path: PathBuf,
-    /// The folder that the artefact goes into, such as a router's plugin folder; target/waypost of the
-    /// crate, if not said.
+    /// The folder that the artefact goes into, such as a router's plugin folder, made if it is not there;
+    /// target/waypost of the crate, if not said.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
 }
 
 pub(super) fn build(options: &Build) -> Result<(), Failure> {
+    // Before the compiler runs, which takes a while.
+    if let Some(out) = options.out.as_ref().filter(|out| out.exists() && !out.is_dir()) {
+        return Err(anyhow!("{} is no folder; name another with --out", out.display()).into());
+    }
     let manifest_file = options.path.join("Cargo.toml");
     if !manifest_file.is_file() {
         return Err(anyhow!(
@@ -38,10 +42,6 @@ pub(super) fn build(options: &Build) -> Result<(), Failure> {
             manifest_file.display()
         )
         .into());
-    }
-    if let Some(out) = options.out.as_ref().filter(|out| !out.is_dir()) {
-        let out = out.display();
-        return Err(anyhow!("{out} is no folder; make it, or name another with --out").into());
     }
     let target = WasmTarget::ensure(&options.path, |line| eprintln!("{line}"))?;
     let built = cargo_build(&options.path, &manifest_file, target)?;
