@@ -1,17 +1,19 @@
 //! One measurement, seen from each of its three sides: the parent, the producer, the consumer.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context as _;
+use futures_util::future::try_join_all;
 use serde::{Deserialize, Serialize};
+use tokio::sync::watch;
 use waypost_client::Batch;
 
 use crate::{
-    cpu,
-    options::Load,
+    clock::{self, Pacer, Schedule},
+    load::Load,
     process::{Child, Parent},
-    report::{CpuTimes, Event, Report, Sent},
     tally::Verdict,
+    usage::{self, Machine},
     window::{Counted, Passed, Window},
     workload::Workload,
 };
@@ -21,113 +23,256 @@ const SILENCE: Duration = Duration::from_secs(3);
 /// Start, connections and end, beside the time of the load.
 const AROUND: Duration = Duration::from_secs(30);
 
-/// What the parent tells the producer.
+/// What the parent tells whoever produces.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum Order {
+pub(crate) enum Order {
     Start,
     Stop,
 }
 
-/// What the consumer found.
-type Outcome = (Counted, Verdict);
+/// What whoever counts tells the parent.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Event {
+    /// It is ready for messages.
+    Ready,
+    /// The window opened.
+    Begin,
+    /// The window closed.
+    End,
+    /// Everything came, or nothing comes any more.
+    Result { counted: Counted, verdict: Verdict },
+}
+
+/// What the producer tells the parent at its end.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Sent {
+    /// By each connection.
+    pub(crate) messages: Vec<u64>,
+    /// Messages that the router has certainly not stored.
+    pub(crate) rejected: u64,
+    /// Messages without a result.
+    pub(crate) unknown: u64,
+}
+
+/// One measurement's outcome.
+#[derive(Debug, Clone)]
+pub(crate) struct Measured {
+    pub(crate) counted: Counted,
+    pub(crate) verdict: Verdict,
+    pub(crate) sent: Sent,
+    pub(crate) usage: Usage,
+}
+
+/// What was used within the window.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Usage {
+    pub(crate) producer_cpu_seconds: f64,
+    /// Of the relay or the router; the router's only when its process is known.
+    pub(crate) middle_cpu_seconds: Option<f64>,
+    pub(crate) consumer_cpu_seconds: f64,
+    /// Of everything else on the machine: the more, the less the figures say.
+    pub(crate) other_cpu_seconds: f64,
+    /// Time of the processors that a hypervisor gave to others.
+    pub(crate) stolen_seconds: f64,
+    /// The most memory that the relay or the router had resident since it started.
+    pub(crate) middle_peak_bytes: Option<u64>,
+}
+
+/// Which of the two children counts what arrives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Meter {
+    Consumer,
+    /// The producer, to which everything comes back.
+    Producer,
+}
 
 /// The two children that every measurement has, both connected.
 pub(crate) struct Measurement {
-    pub(crate) benchmark: &'static str,
     pub(crate) load: Load,
     pub(crate) producer: Child,
     pub(crate) consumer: Child,
+    pub(crate) meter: Meter,
     /// The process of the relay or router.
     pub(crate) middle: Option<u32>,
 }
 
 impl Measurement {
     /// Lets the load run, and gives what was measured.
-    pub(crate) async fn run(mut self) -> anyhow::Result<Report> {
-        let load = Duration::from_secs(u64::from(self.load.warm_up) + u64::from(self.load.seconds));
+    pub(crate) async fn run(mut self) -> anyhow::Result<Measured> {
+        let load = Duration::from_secs_f64(self.load.warm_up + self.load.seconds);
         let ended = tokio::time::timeout(load + AROUND, self.conduct()).await;
-        let (sent, outcome, times) = ended.context("the measurement stalls")??;
-        Ok(Report::new(self.benchmark, self.load, sent, outcome, times))
+        ended.context("the measurement stalled")?
     }
 
-    async fn conduct(&mut self) -> anyhow::Result<(Sent, Outcome, (CpuTimes, CpuTimes))> {
+    async fn conduct(&mut self) -> anyhow::Result<Measured> {
         self.producer.send(&Order::Start).await?;
-        let begin = match self.consumer.receive().await? {
-            Event::Begin => self.cpu_times()?,
-            other => anyhow::bail!("the consumer says {other:?} where its window begins"),
+        let begin = match self.meter().receive().await? {
+            Event::Begin => Snapshot::take(self)?,
+            other => anyhow::bail!("{other:?} is told where the window begins"),
         };
-        let end = match self.consumer.receive().await? {
-            Event::End => self.cpu_times()?,
-            other => anyhow::bail!("the consumer says {other:?} where its window ends"),
+        let end = match self.meter().receive().await? {
+            Event::End => Snapshot::take(self)?,
+            other => anyhow::bail!("{other:?} is told where the window ends"),
         };
+        let mut usage = end.since(&begin);
+        usage.middle_peak_bytes = self.middle.map(usage::peak_memory).transpose()?;
         self.producer.send(&Order::Stop).await?;
         let sent: Sent = self.producer.receive().await?;
-        self.consumer.send(&sent).await?;
-        let outcome = match self.consumer.receive().await? {
+        self.meter().send(&sent).await?;
+        let (counted, verdict) = match self.meter().receive().await? {
             Event::Result { counted, verdict } => (counted, verdict),
-            other => anyhow::bail!("the consumer says {other:?} where its result belongs"),
+            other => anyhow::bail!("{other:?} is told where the result belongs"),
         };
         // A child that is killed leaves its connection to the router's idle timeout.
         self.producer.ended().await?;
+        if self.meter == Meter::Producer {
+            self.consumer.send(&Order::Stop).await?;
+        }
         self.consumer.ended().await?;
-        Ok((sent, outcome, (begin, end)))
+        Ok(Measured { counted, verdict, sent, usage })
     }
 
-    fn cpu_times(&self) -> anyhow::Result<CpuTimes> {
-        let middle = self.middle.map(cpu::used).transpose()?;
-        Ok((cpu::used(self.producer.pid()?)?, middle, cpu::used(self.consumer.pid()?)?))
+    fn meter(&mut self) -> &mut Child {
+        match self.meter {
+            Meter::Consumer => &mut self.consumer,
+            Meter::Producer => &mut self.producer,
+        }
     }
 }
 
-/// The consumer's side: counts what `next` gives until everything came.
-pub(crate) async fn consume(
-    load: &Load,
-    mut parent: Parent,
-    mut next: impl AsyncFnMut() -> anyhow::Result<Option<Batch>>,
-) -> anyhow::Result<()> {
-    let mut window = Window::new(load);
-    let count = |window: &mut Window, batch: &Batch| match window.take(Instant::now(), batch)? {
+/// What was used up to a moment.
+struct Snapshot {
+    producer: Duration,
+    middle: Option<Duration>,
+    consumer: Duration,
+    machine: Machine,
+}
+
+impl Snapshot {
+    fn take(of: &Measurement) -> anyhow::Result<Self> {
+        Ok(Self {
+            producer: usage::cpu_time(of.producer.pid()?)?,
+            middle: of.middle.map(usage::cpu_time).transpose()?,
+            consumer: usage::cpu_time(of.consumer.pid()?)?,
+            machine: Machine::now()?,
+        })
+    }
+
+    fn since(&self, begin: &Self) -> Usage {
+        let used = |begin: Duration, end: Duration| end.saturating_sub(begin).as_secs_f64();
+        let producer = used(begin.producer, self.producer);
+        let middle = begin.middle.zip(self.middle).map(|(begin, end)| used(begin, end));
+        let consumer = used(begin.consumer, self.consumer);
+        let busy = used(begin.machine.busy, self.machine.busy);
+        Usage {
+            producer_cpu_seconds: producer,
+            middle_cpu_seconds: middle,
+            consumer_cpu_seconds: consumer,
+            // The counts are in hundredths and not of one moment.
+            other_cpu_seconds: (busy - producer - middle.unwrap_or(0.0) - consumer).max(0.0),
+            stolen_seconds: used(begin.machine.stolen, self.machine.stolen),
+            middle_peak_bytes: None,
+        }
+    }
+}
+
+/// Tells the parent of a border that was passed.
+pub(crate) fn tell(passed: Option<Passed>) -> anyhow::Result<()> {
+    match passed {
         Some(Passed::Begin) => Parent::send(&Event::Begin),
         Some(Passed::End) => Parent::send(&Event::End),
         None => Ok(()),
-    };
+    }
+}
+
+/// The consumer's side: lets `next` count what arrives until everything came. It gives which border
+/// that passed, or `None` when there is no more; dropping its future loses nothing.
+pub(crate) async fn consume(
+    mut window: Window,
+    mut parent: Parent,
+    mut next: impl AsyncFnMut(&mut Window) -> anyhow::Result<Option<Option<Passed>>>,
+) -> anyhow::Result<()> {
     Parent::send(&Event::Ready)?;
-    let sent = loop {
+    let sent: Sent = loop {
         tokio::select! {
-            batch = next() => match batch? {
-                Some(batch) => count(&mut window, &batch)?,
+            arrived = next(&mut window) => match arrived? {
+                Some(passed) => tell(passed)?,
                 // The end may be here before the word of it.
-                None => break parent.receive::<Sent>().await?.messages,
+                None => break parent.receive().await?,
             },
-            told = parent.receive::<Sent>() => break told?.messages,
+            told = parent.receive() => break told?,
         }
     };
-    while !window.is_complete(sent) {
-        match tokio::time::timeout(SILENCE, next()).await {
-            Ok(batch) => match batch? {
-                Some(batch) => count(&mut window, &batch)?,
+    while !window.is_complete(&sent.messages) {
+        match tokio::time::timeout(SILENCE, next(&mut window)).await {
+            Ok(arrived) => match arrived? {
+                Some(passed) => tell(passed)?,
                 None => break,
             },
             Err(_) => break,
         }
     }
-    let (counted, verdict) = window.result(sent)?;
+    conclude(&window, &sent)
+}
+
+/// Tells the parent what was counted.
+fn conclude(window: &Window, sent: &Sent) -> anyhow::Result<()> {
+    let (counted, verdict) = window.result(&sent.messages)?;
     Parent::send(&Event::Result { counted, verdict })
 }
 
-/// The producer's side: gives batches to `push` from the parent's start to its stop, and the number
-/// of messages made.
-pub(crate) async fn produce(
+/// The producer's side: gives batches to each of `pushers`, which are its connections, from the parent's
+/// start to its stop, and the number of messages that each was given.
+pub(crate) async fn produce<P>(
     topic: &str,
     load: &Load,
     parent: &mut Parent,
-    mut push: impl AsyncFnMut(Batch) -> anyhow::Result<()>,
-) -> anyhow::Result<u64> {
-    let mut workload = Workload::new(topic, load)?;
+    pushers: Vec<P>,
+) -> anyhow::Result<Vec<u64>>
+where
+    P: AsyncFnMut(Batch) -> anyhow::Result<()>,
+{
+    let workloads = (0..).zip(&pushers).map(|(producer, _)| Workload::new(topic, load, producer));
+    let mut workloads = workloads.collect::<anyhow::Result<Vec<_>>>()?;
     let _: Order = parent.receive().await?;
-    while !parent.has_spoken()? {
-        push(workload.next_batch()?).await?;
+    let (stop, stopped) = watch::channel(false);
+    let stopping = async {
+        let _: Order = parent.receive().await?;
+        stop.send_replace(true);
+        Ok(())
+    };
+    let pushing = workloads.iter_mut().zip(pushers);
+    let pushing = pushing.map(|(workload, pusher)| push(workload, load, pusher, stopped.clone()));
+    tokio::try_join!(try_join_all(pushing), stopping)?;
+    Ok(workloads.iter().map(Workload::made).collect())
+}
+
+async fn push(
+    workload: &mut Workload,
+    load: &Load,
+    mut pusher: impl AsyncFnMut(Batch) -> anyhow::Result<()>,
+    mut stopped: watch::Receiver<bool>,
+) -> anyhow::Result<()> {
+    let schedule = load.batches_a_second().map(|rate| Schedule::new(clock::now(), rate));
+    let mut pace = schedule.map(|schedule| (schedule, Pacer::new()));
+    for number in 0.. {
+        let due = match &mut pace {
+            Some((schedule, pacer)) => {
+                let due = schedule.due(number);
+                tokio::select! {
+                    come = pacer.until(due) => come?,
+                    _ = stopped.changed() => {}
+                }
+                due
+            }
+            None => clock::now(),
+        };
+        if *stopped.borrow() {
+            break;
+        }
+        pusher(workload.next_batch(due)?).await?;
     }
-    Ok(workload.made())
+    Ok(())
 }

@@ -2,69 +2,205 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand};
-use serde::{Deserialize, Serialize};
+use clap::{Args, Subcommand};
 
-/// Load for Waypost, and the limit to hold it against.
-#[derive(Debug, Parser)]
-pub(crate) struct Options {
+use crate::{
+    load::Load,
+    process::{Part, Program},
+    scenario::{OwnPlugin, Routers, Running, Scenario, Through},
+    target::Target,
+};
+
+/// What to measure.
+#[derive(Debug, Args)]
+pub struct Options {
     #[command(subcommand)]
     pub(crate) command: Command,
 }
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Measure a bare QUIC relay on this machine: the limit.
-    Relay(Load),
-    /// Measure a running router.
-    Forward(Forward),
-    /// The processes of the above, which it starts itself.
+    /// A bare QUIC relay on this machine, which decides nothing: the limit.
+    Relay(Relay),
+    /// From publisher to subscriber without a route.
+    Forward(Routed),
+    /// Through a route with one Wasm stage that looks at each payload and keeps it.
+    Filter(Staged),
+    /// Through a route with four such stages.
+    Chain(Staged),
+    /// Through a route with one Wasm stage that writes each JSON payload anew.
+    Transform(Staged),
+    /// From a publisher to several subscribers.
+    Fanout {
+        /// Subscribers, each on a connection of its own.
+        #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=16))]
+        subscribers: u16,
+        #[command(flatten)]
+        routed: Routed,
+    },
+    /// Requests and their replies; batches are as the client makes them.
+    Request {
+        /// Requests that wait for their replies at a time, at most.
+        #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=4096))]
+        in_flight: u16,
+        #[command(flatten)]
+        routed: Routed,
+    },
+    /// A process of a measurement, which it starts itself.
     #[command(hide = true)]
-    RelayNode,
-    #[command(hide = true)]
-    RelayProducer,
-    #[command(hide = true)]
-    RelayConsumer,
-    #[command(hide = true)]
-    ForwardProducer,
-    #[command(hide = true)]
-    ForwardConsumer,
+    Part {
+        /// Which one.
+        part: Part,
+    },
 }
 
-/// How much of what, for how long.
-#[derive(Debug, Clone, Args, Serialize, Deserialize)]
-pub(crate) struct Load {
-    /// Messages in a batch.
-    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=16_384))]
-    pub(crate) batch: u32,
-    /// Bytes of a payload, a JSON object with the message's sequence number.
-    #[arg(long, default_value_t = 128, value_parser = clap::value_parser!(u32).range(48..=1_048_576))]
-    pub(crate) size: u32,
-    /// Seconds to measure.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=600))]
-    pub(crate) seconds: u32,
-    /// Seconds of the same load before that, which do not count.
-    #[arg(long, default_value_t = 2, value_parser = clap::value_parser!(u32).range(0..=60))]
-    pub(crate) warm_up: u32,
-}
-
-#[derive(Debug, Clone, Args, Serialize, Deserialize)]
-pub(crate) struct Forward {
-    /// Where the router listens.
-    #[arg(long, default_value = "127.0.0.1:4433")]
-    pub(crate) address: String,
-    /// The authority to trust, in PEM; the router names the file at its start.
-    #[arg(long)]
-    pub(crate) ca: PathBuf,
-    /// The topic to publish to.
-    #[arg(long)]
-    pub(crate) topic_in: String,
-    /// The pattern to subscribe to: where the router's route leads, or the topic itself.
-    #[arg(long)]
-    pub(crate) topic_out: String,
-    /// The router's process, to count its CPU time.
-    #[arg(long)]
-    pub(crate) pid: Option<u32>,
+#[derive(Debug, Args)]
+pub(crate) struct Relay {
     #[command(flatten)]
     pub(crate) load: Load,
+    #[command(flatten)]
+    pub(crate) output: Output,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Routed {
+    #[command(flatten)]
+    pub(crate) load: Load,
+    /// Measure the bare relay as well, before each run, and hold the figures against it.
+    #[arg(long)]
+    pub(crate) limit: bool,
+    #[command(flatten)]
+    pub(crate) output: Output,
+    #[command(flatten)]
+    pub(crate) router: Router,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Staged {
+    /// Where the plugins are: `byte-filter.wasm` and `transform-json.wasm`.
+    #[arg(long, value_name = "FOLDER", default_value = "target/bench/plugins")]
+    pub(crate) plugins: PathBuf,
+    /// A plugin of your own in the stage's place. It must keep every message and what begins its payload;
+    /// what it drops counts as lost.
+    #[arg(long, value_name = "FILE", conflicts_with = "address")]
+    pub(crate) plugin: Option<PathBuf>,
+    /// That plugin's configuration, a JSON object.
+    #[arg(long, value_name = "JSON", requires = "plugin", value_parser = object)]
+    pub(crate) config: Option<serde_json::Value>,
+    #[command(flatten)]
+    pub(crate) routed: Routed,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Output {
+    /// How often to measure; median, smallest and largest figure are told.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=100))]
+    pub(crate) repeats: u16,
+    /// Print one JSON object.
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// Which router: one that is started for each run, or one that runs.
+#[derive(Debug, Args)]
+pub(crate) struct Router {
+    /// The waypost command to start, if not the one in the same folder.
+    #[arg(long = "router", value_name = "FILE")]
+    binary: Option<PathBuf>,
+    /// A key of the started router's configuration; may stand several times.
+    #[arg(long, value_name = "KEY=VALUE")]
+    set: Vec<String>,
+    /// A router that runs, instead of one that is started. Its own routes decide what is measured.
+    #[arg(long, value_name = "HOST:PORT", requires = "ca", conflicts_with_all = ["binary", "set"])]
+    address: Option<String>,
+    /// The authority to trust, in PEM; the router names the file at its start.
+    #[arg(long, value_name = "FILE", requires = "address")]
+    ca: Option<PathBuf>,
+    /// The topic that the running router's route reads.
+    #[arg(long, default_value = "bench.in")]
+    topic_in: String,
+    /// The topic that it writes; the same one, if not said.
+    #[arg(long)]
+    topic_out: Option<String>,
+    /// The running router's process, to count its CPU time and memory.
+    #[arg(long, requires = "address")]
+    pid: Option<u32>,
+}
+
+impl Router {
+    pub(crate) fn through(
+        self,
+        program: &Program,
+        plugins: PathBuf,
+        own: Option<OwnPlugin>,
+    ) -> Through {
+        match (self.address, self.ca) {
+            (Some(address), Some(ca)) => {
+                let topic_out = self.topic_out.unwrap_or_else(|| self.topic_in.clone());
+                let target = Target { address, ca, topic_in: self.topic_in, topic_out };
+                Through::Running(Running { target, pid: self.pid })
+            }
+            _ => Through::Started(Routers {
+                binary: self.binary.unwrap_or_else(|| program.sibling("waypost")),
+                set: self.set,
+                plugins,
+                own,
+            }),
+        }
+    }
+}
+
+/// What the command line asks for.
+pub(crate) enum Asked {
+    /// The limit alone.
+    Limit(Relay),
+    /// A scenario that goes through a router.
+    Routed(Box<Measure>),
+    /// To be a process of a measurement.
+    Part(Part),
+}
+
+/// A scenario that goes through a router.
+pub(crate) struct Measure {
+    pub(crate) scenario: Scenario,
+    pub(crate) routed: Routed,
+    /// Where our plugins are.
+    pub(crate) plugins: PathBuf,
+    pub(crate) own: Option<OwnPlugin>,
+}
+
+impl From<Command> for Asked {
+    fn from(command: Command) -> Self {
+        let routed = |scenario, routed| {
+            let plugins = PathBuf::new();
+            Self::Routed(Box::new(Measure { scenario, routed, plugins, own: None }))
+        };
+        let staged = |scenario, Staged { plugins, plugin, config, routed }| {
+            let config = config.unwrap_or_else(|| serde_json::json!({}));
+            let own = plugin.map(|file| OwnPlugin { file, config });
+            Self::Routed(Box::new(Measure { scenario, routed, plugins, own }))
+        };
+        match command {
+            Command::Relay(relay) => Self::Limit(relay),
+            Command::Forward(options) => routed(Scenario::Forward, options),
+            Command::Filter(options) => staged(Scenario::Filter, options),
+            Command::Chain(options) => staged(Scenario::Chain, options),
+            Command::Transform(options) => staged(Scenario::Transform, options),
+            Command::Fanout { subscribers, routed: options } => {
+                routed(Scenario::Fanout { subscribers }, options)
+            }
+            Command::Request { in_flight, routed: options } => {
+                routed(Scenario::Request { in_flight: in_flight.into() }, options)
+            }
+            Command::Part { part } => Self::Part(part),
+        }
+    }
+}
+
+fn object(text: &str) -> Result<serde_json::Value, String> {
+    match serde_json::from_str(text) {
+        Ok(value @ serde_json::Value::Object(_)) => Ok(value),
+        Ok(_) => Err("write a JSON object".to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
 }

@@ -3,9 +3,10 @@
 //! A child ends when its parent does, and after ten minutes and a bit in any case: nothing of a
 //! measurement is left behind.
 
-use std::{process::Stdio, time::Duration};
+use std::{fmt, path::PathBuf, process::Stdio, time::Duration};
 
 use anyhow::Context as _;
+use clap::ValueEnum;
 use serde::{Serialize, de::DeserializeOwned};
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader, Lines},
@@ -19,55 +20,99 @@ const LONGEST: Duration = Duration::from_secs(600 + 60 + 60);
 /// From the last word of a child to its end.
 const FAREWELL: Duration = Duration::from_secs(5);
 
+/// How this program is started again.
+#[derive(Debug, Clone)]
+pub struct Program {
+    path: PathBuf,
+    before: &'static [&'static str],
+}
+
+impl Program {
+    /// The program that runs now, which takes the options of this crate behind these arguments.
+    ///
+    /// # Errors
+    ///
+    /// The system does not tell which program runs.
+    pub fn current(before: &'static [&'static str]) -> anyhow::Result<Self> {
+        let path = std::env::current_exe().context("the path of this program")?;
+        Ok(Self { path, before })
+    }
+
+    /// A program in the same folder.
+    pub(crate) fn sibling(&self, name: &str) -> PathBuf {
+        self.path.with_file_name(name)
+    }
+}
+
+/// Which process of a measurement a child is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Part {
+    RelayNode,
+    RelayProducer,
+    RelayConsumer,
+    RoutedProducer,
+    RoutedConsumer,
+    Requester,
+    Responder,
+}
+
+impl fmt::Display for Part {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let value = self.to_possible_value();
+        formatter.write_str(value.as_ref().map_or_else(|| "", |value| value.get_name()))
+    }
+}
+
 /// A child, as its parent sees it. Dropping it kills the process.
 pub(crate) struct Child {
-    role: &'static str,
+    part: Part,
     process: Process,
     input: ChildStdin,
     output: Lines<BufReader<ChildStdout>>,
 }
 
 impl Child {
-    /// Starts this program with the hidden command of that name.
-    pub(crate) fn start(role: &'static str) -> anyhow::Result<Self> {
-        let program = std::env::current_exe().context("the path of this program")?;
-        let mut process = Command::new(program)
-            .arg(role)
+    /// Starts the program as that part.
+    pub(crate) fn start(program: &Program, part: Part) -> anyhow::Result<Self> {
+        let mut process = Command::new(&program.path)
+            .args(program.before)
+            .arg("part")
+            .arg(part.to_string())
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .kill_on_drop(true)
             .spawn()
-            .with_context(|| format!("{role} did not start"))?;
+            .with_context(|| format!("{part} did not start"))?;
         let input = process.stdin.take().context("a pipe to the child")?;
         let output = process.stdout.take().context("a pipe from the child")?;
-        Ok(Self { role, process, input, output: BufReader::new(output).lines() })
+        Ok(Self { part, process, input, output: BufReader::new(output).lines() })
     }
 
     pub(crate) fn pid(&self) -> anyhow::Result<u32> {
-        self.process.id().with_context(|| format!("{} has ended", self.role))
+        self.process.id().with_context(|| format!("{} has ended", self.part))
     }
 
     pub(crate) async fn send(&mut self, value: &impl Serialize) -> anyhow::Result<()> {
         let mut line = serde_json::to_vec(value)?;
         line.push(b'\n');
-        self.input.write_all(&line).await.with_context(|| format!("{} has ended", self.role))
+        self.input.write_all(&line).await.with_context(|| format!("{} has ended", self.part))
     }
 
     /// Waits until the child has closed its connection and ended.
     pub(crate) async fn ended(&mut self) -> anyhow::Result<()> {
-        let role = self.role;
+        let part = self.part;
         let status = tokio::time::timeout(FAREWELL, self.process.wait()).await;
-        let status = status.with_context(|| format!("{role} does not end"))??;
-        anyhow::ensure!(status.success(), "{role} ended with {status}");
+        let status = status.with_context(|| format!("{part} does not end"))??;
+        anyhow::ensure!(status.success(), "{part} ended with {status}");
         Ok(())
     }
 
     pub(crate) async fn receive<T: DeserializeOwned>(&mut self) -> anyhow::Result<T> {
-        let role = self.role;
+        let part = self.part;
         let line = tokio::time::timeout(LONGEST, self.output.next_line()).await;
-        let line = line.with_context(|| format!("{role} says nothing"))??;
-        let line = line.with_context(|| format!("{role} ended before its time"))?;
-        serde_json::from_str(&line).with_context(|| format!("{role} says {line}"))
+        let line = line.with_context(|| format!("{part} says nothing"))??;
+        let line = line.with_context(|| format!("{part} ended before its time"))?;
+        serde_json::from_str(&line).with_context(|| format!("{part} says {line}"))
     }
 }
 
@@ -95,15 +140,6 @@ impl Parent {
     pub(crate) async fn receive<T: DeserializeOwned>(&mut self) -> anyhow::Result<T> {
         let line = self.lines.recv().await.context("the parent has ended")?;
         Ok(serde_json::from_str(&line)?)
-    }
-
-    /// Whether the parent has said something since; what it said is dropped.
-    pub(crate) fn has_spoken(&mut self) -> anyhow::Result<bool> {
-        match self.lines.try_recv() {
-            Ok(_) => Ok(true),
-            Err(mpsc::error::TryRecvError::Empty) => Ok(false),
-            Err(error @ mpsc::error::TryRecvError::Disconnected) => Err(error.into()),
-        }
     }
 
     /// Tells the parent something.

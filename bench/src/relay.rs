@@ -7,12 +7,13 @@ use serde::{Deserialize, Serialize};
 use waypost_client::{Batch, Limits};
 
 use crate::{
+    clock,
     framing::{self, Frames},
-    measure::{self, Measurement},
-    options::Load,
-    process::{Child, Parent},
-    report::{Event, Report, Sent},
+    load::Load,
+    measure::{self, Event, Measured, Measurement, Meter, Sent},
+    process::{Child, Parent, Part, Program},
     transport::{self, Certificate},
+    window::{Window, payloads},
 };
 
 const TOPIC: &str = "bench.relay";
@@ -26,24 +27,26 @@ struct Task {
 }
 
 /// The parent's side.
-pub(crate) async fn measure(load: Load) -> anyhow::Result<Report> {
+pub(crate) async fn measure(program: &Program, load: Load) -> anyhow::Result<Measured> {
+    anyhow::ensure!(load.connections == 1, "the relay takes one connection that publishes");
     let certificate = Certificate::generate()?;
-    let mut node = Child::start("relay-node")?;
+    let mut node = Child::start(program, Part::RelayNode)?;
     node.send(&certificate).await?;
     let address = node.receive().await?;
 
     let task = Task { address, certificate, load };
     // The relay takes its first connection for the consumer's.
-    let mut consumer = Child::start("relay-consumer")?;
+    let mut consumer = Child::start(program, Part::RelayConsumer)?;
     consumer.send(&task).await?;
     let Event::Ready = consumer.receive().await? else {
         anyhow::bail!("the consumer is not ready");
     };
-    let mut producer = Child::start("relay-producer")?;
+    let mut producer = Child::start(program, Part::RelayProducer)?;
     producer.send(&task).await?;
 
     let middle = Some(node.pid()?);
-    Measurement { benchmark: "relay", load: task.load, producer, consumer, middle }.run().await
+    let meter = Meter::Consumer;
+    Measurement { load: task.load, producer, consumer, meter, middle }.run().await
 }
 
 /// The relay: forwards what comes on the second connection to the first.
@@ -85,12 +88,16 @@ pub(crate) async fn consumer() -> anyhow::Result<()> {
     // A stream is seen by the other side with its first bytes.
     framing::write(&mut send, bytes::Bytes::new()).await?;
     let mut frames = Frames::new(receive);
-    measure::consume(&load, parent, async || match frames.next().await? {
+    let next = async |window: &mut Window| match frames.next().await? {
         // A subscriber validates what it is handed, and so does this.
-        Some(frame) => Ok(Some(Batch::decode(framing::body(frame), &Limits::default())?)),
+        Some(frame) => {
+            let batch = Batch::decode(framing::body(frame), &Limits::default())?;
+            let passed = window.take(clock::now(), 0, payloads(&batch), batch.byte_len())?;
+            Ok(Some(passed))
+        }
         None => Ok(None),
-    })
-    .await?;
+    };
+    measure::consume(Window::new(&load, 1)?, parent, next).await?;
     connection.close(0_u32.into(), b"done");
     endpoint.wait_idle().await;
     Ok(())
@@ -103,13 +110,13 @@ pub(crate) async fn producer() -> anyhow::Result<()> {
     let (_endpoint, connection) = transport::connect(address, &certificate).await?;
     let (mut send, _receive) = connection.open_bi().await?;
     framing::write(&mut send, bytes::Bytes::new()).await?;
-    let messages = measure::produce(TOPIC, &load, &mut parent, async |batch| {
+    let push = async |batch: Batch| {
         framing::write(&mut send, batch.as_bytes().clone()).await?;
         // While the window has room a write never waits, and the connection would not get to send.
         tokio::task::yield_now().await;
         Ok(())
-    })
-    .await?;
+    };
+    let messages = measure::produce(TOPIC, &load, &mut parent, vec![push]).await?;
     send.finish()?;
     send.stopped().await?;
     Parent::send(&Sent { messages, ..Sent::default() })

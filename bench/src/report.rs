@@ -1,105 +1,87 @@
-//! What is measured, as JSON.
+//! What was measured, for people and as JSON.
 
-use std::time::Duration;
+use std::fmt::Write as _;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
-use crate::{options::Load, tally::Verdict, window::Counted};
+use crate::series::{Series, Spread, cpu, rate};
 
-/// What the consumer tells the parent.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Event {
-    /// It is ready for messages.
-    Ready,
-    /// The window opened.
-    Begin,
-    /// The window closed.
-    End,
-    /// Everything came, or nothing comes any more.
-    Result { counted: Counted, verdict: Verdict },
-}
-
-/// What the producer tells the parent at its end.
-#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
-pub(crate) struct Sent {
-    pub(crate) messages: u64,
-    /// Messages that the router has certainly not stored.
-    pub(crate) rejected: u64,
-    /// Messages without a result.
-    pub(crate) unknown: u64,
-}
-
-/// CPU time within the window.
+/// Everything that one call measured.
 #[derive(Debug, Serialize)]
-pub(crate) struct CpuSeconds {
-    pub(crate) producer: f64,
-    /// The relay or the router; the router's only when its process was named.
-    pub(crate) middle: Option<f64>,
-    pub(crate) consumer: f64,
+pub(crate) struct Report<'a> {
+    pub(crate) series: &'a [Series],
 }
 
-/// One measurement.
-#[derive(Debug, Serialize)]
-pub(crate) struct Report {
-    /// `relay` or `forward`.
-    pub(crate) benchmark: &'static str,
-    #[serde(flatten)]
-    pub(crate) load: Load,
-    pub(crate) measured_seconds: f64,
-    pub(crate) messages_per_second: f64,
-    /// Of whole batches, in units of 10^6 bytes.
-    pub(crate) megabytes_per_second: f64,
-    /// Of payloads alone.
-    pub(crate) payload_megabytes_per_second: f64,
-    pub(crate) cpu_seconds: CpuSeconds,
-    /// CPU time of the relay or router for each message.
-    pub(crate) middle_nanoseconds_per_message: Option<f64>,
-    /// Over the whole run, warm-up and end included.
-    pub(crate) sent: u64,
-    pub(crate) rejected: u64,
-    pub(crate) unknown: u64,
-    #[serde(flatten)]
-    pub(crate) verdict: Verdict,
+/// Each series as a table of two columns.
+pub(crate) fn table(series: &[Series]) -> String {
+    let mut text = String::new();
+    for one in series {
+        let Series { scenario, load, runs, .. } = one;
+        let pace = load.rate.map_or("as fast as possible".to_owned(), |rate| format!("{rate}/s"));
+        // A string takes any text.
+        let _ = writeln!(
+            text,
+            "{}: {}\n{} B, batches of {}, {} connections, {pace}, {} x {} s\n",
+            scenario.name(),
+            scenario.description(),
+            load.size,
+            load.batch,
+            load.connections,
+            runs.len(),
+            load.seconds,
+        );
+        for (name, value) in rows(one) {
+            let _ = writeln!(text, "  {name:<28} {value}");
+        }
+        text.push('\n');
+    }
+    text
 }
 
-/// CPU time used so far: of the producer, of the middle, of the consumer.
-pub(crate) type CpuTimes = (Duration, Option<Duration>, Duration);
+fn rows(series: &Series) -> Vec<(&'static str, String)> {
+    let mut rows = Vec::new();
+    let mut add = |name, spread: Option<Spread>, digits: usize| {
+        if let Some(spread) = spread {
+            rows.push((name, spread.text(digits)));
+        }
+    };
+    add("messages/s", series.spread(rate), 0);
+    add("of the limit", series.of_limit(rate), 2);
+    add("MB/s", series.spread(|run| Some(run.megabytes_per_s)), 1);
+    add("latency p50, µs", series.spread(|run| Some(run.counted.latency.p50_us)), 0);
+    add("latency p90, µs", series.spread(|run| Some(run.counted.latency.p90_us)), 0);
+    add("latency p99, µs", series.spread(|run| Some(run.counted.latency.p99_us)), 0);
+    add("latency p99.9, µs", series.spread(|run| Some(run.counted.latency.p999_us)), 0);
+    add("latency max, µs", series.spread(|run| Some(run.counted.latency.max_us)), 0);
+    add("router CPU s/million", series.spread(cpu), 3);
+    add("of the limit's", series.of_limit(cpu), 2);
+    let memory = |run: &crate::series::Run| Some(run.usage.middle_peak_bytes? as f64 / 1e6);
+    add("router peak memory, MB", series.spread(memory), 1);
+    let share = |seconds: f64, run: &crate::series::Run| Some(seconds / run.counted.seconds);
+    let others = |run: &crate::series::Run| share(run.usage.other_cpu_seconds, run);
+    add("processors used by others", series.spread(others), 2);
+    add("processors stolen", series.spread(|run| share(run.usage.stolen_seconds, run)), 2);
+    for (name, count) in [
+        ("sent", series.sum(|run| run.sent)),
+        ("lost", series.sum(|run| run.verdict.lost)),
+        ("duplicated", series.sum(|run| run.verdict.duplicated)),
+        ("out of order", series.sum(|run| run.verdict.out_of_order)),
+        ("rejected", series.sum(|run| run.rejected)),
+        ("without a result", series.sum(|run| run.unknown)),
+    ] {
+        rows.push((name, count.to_string()));
+    }
+    rows
+}
 
-impl Report {
-    pub(crate) fn new(
-        benchmark: &'static str,
-        load: Load,
-        sent: Sent,
-        (counted, verdict): (Counted, Verdict),
-        (begin, end): (CpuTimes, CpuTimes),
-    ) -> Self {
-        let used = |begin: Duration, end: Duration| end.saturating_sub(begin).as_secs_f64();
-        let middle = begin.1.zip(end.1).map(|(begin, end)| used(begin, end));
-        let rate = |number: u64| number as f64 / counted.seconds;
-        Self {
-            benchmark,
-            load,
-            measured_seconds: counted.seconds,
-            messages_per_second: rate(counted.messages),
-            megabytes_per_second: rate(counted.batch_bytes) / 1e6,
-            payload_megabytes_per_second: rate(counted.payload_bytes) / 1e6,
-            cpu_seconds: CpuSeconds {
-                producer: used(begin.0, end.0),
-                middle,
-                consumer: used(begin.2, end.2),
-            },
-            middle_nanoseconds_per_message: middle
-                .map(|seconds| seconds * 1e9 / counted.messages as f64),
-            sent: sent.messages,
-            rejected: sent.rejected,
-            unknown: sent.unknown,
-            verdict,
+impl Spread {
+    /// The median, and behind it the smallest and the largest where they differ.
+    pub(crate) fn text(&self, digits: usize) -> String {
+        let Self { median, least, most } = self;
+        if least == most {
+            format!("{median:.digits$}")
+        } else {
+            format!("{median:.digits$}  ({least:.digits$} to {most:.digits$})")
         }
     }
-}
-
-pub(crate) fn print(report: &Report) -> anyhow::Result<()> {
-    println!("{}", serde_json::to_string_pretty(report)?);
-    Ok(())
 }

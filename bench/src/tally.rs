@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use crate::workload::Stamp;
+
 /// Gaps that are remembered; beyond it the oldest are given up as lost, and whatever fills them later
 /// counts as a duplicate.
 const MOST_GAPS: usize = 1 << 16;
@@ -22,15 +24,15 @@ pub(crate) struct Tally {
 }
 
 /// The outcome.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Verdict {
     /// Messages that arrived, duplicates included.
     pub(crate) received: u64,
     /// Messages that were sent and never came; those that were rejected are among them.
     pub(crate) lost: u64,
     /// Messages that came again.
-    pub(crate) duplicates: u64,
-    /// Messages that came behind one of a larger number.
+    pub(crate) duplicated: u64,
+    /// Messages that came behind one of a larger number of the same producer.
     pub(crate) out_of_order: u64,
 }
 
@@ -82,9 +84,55 @@ impl Tally {
         Verdict {
             received: self.received,
             lost: missing + self.given_up + sent.saturating_sub(self.next),
-            duplicates: self.duplicates,
+            duplicated: self.duplicates,
             out_of_order: self.out_of_order,
         }
+    }
+}
+
+/// What each subscriber had of each producer.
+#[derive(Debug)]
+pub(crate) struct Tallies {
+    tallies: Vec<Tally>,
+    producers: usize,
+}
+
+impl Tallies {
+    pub(crate) fn new(subscribers: u16, producers: u16) -> Self {
+        let (subscribers, producers) = (usize::from(subscribers), usize::from(producers));
+        let tallies =
+            std::iter::repeat_with(Tally::default).take(subscribers * producers).collect();
+        Self { tallies, producers }
+    }
+
+    /// Counts a message; `None` when there is no such subscriber or producer.
+    pub(crate) fn take(&mut self, subscriber: u16, stamp: Stamp) -> Option<()> {
+        let producer = usize::from(stamp.producer);
+        let place = usize::from(subscriber) * self.producers + producer;
+        let tally = self.tallies.get_mut(place).filter(|_| producer < self.producers)?;
+        tally.take(stamp.sequence);
+        Some(())
+    }
+
+    /// Whether everything came that the producers sent.
+    pub(crate) fn is_complete(&self, sent: &[u64]) -> bool {
+        self.with_sent(sent).all(|(tally, sent)| tally.is_complete(sent))
+    }
+
+    pub(crate) fn verdict(&self, sent: &[u64]) -> Verdict {
+        self.with_sent(sent).fold(Verdict::default(), |sum, (tally, sent)| {
+            let one = tally.verdict(sent);
+            Verdict {
+                received: sum.received + one.received,
+                lost: sum.lost + one.lost,
+                duplicated: sum.duplicated + one.duplicated,
+                out_of_order: sum.out_of_order + one.out_of_order,
+            }
+        })
+    }
+
+    fn with_sent(&self, sent: &[u64]) -> impl Iterator<Item = (&Tally, u64)> {
+        self.tallies.iter().zip(sent.iter().copied().cycle())
     }
 }
 
@@ -92,11 +140,11 @@ impl Tally {
 mod tests {
     use super::*;
 
-    fn check(arrived: &[u64], sent: u64, [lost, duplicates, out_of_order]: [u64; 3]) {
+    fn check(arrived: &[u64], sent: u64, [lost, duplicated, out_of_order]: [u64; 3]) {
         let mut tally = Tally::default();
         arrived.iter().for_each(|sequence| tally.take(*sequence));
         let received = arrived.len() as u64;
-        let expected = Verdict { received, lost, duplicates, out_of_order };
+        let expected = Verdict { received, lost, duplicated, out_of_order };
         assert_eq!(tally.verdict(sent), expected, "{arrived:?} of {sent}");
         assert_eq!(tally.is_complete(sent), lost == 0, "{arrived:?} of {sent}");
     }
@@ -123,5 +171,22 @@ mod tests {
         assert_eq!(tally.verdict(sent).lost, sent / 2);
         assert_eq!(tally.gaps.len(), MOST_GAPS);
         assert!(!tally.is_complete(sent));
+    }
+
+    #[test]
+    fn each_subscriber_has_its_own_account_of_each_producer() {
+        let mut tallies = Tallies::new(2, 2);
+        let stamp = |producer, sequence| Stamp { due: 0, producer, sequence };
+        for (subscriber, producer, sequence) in [(0, 0, 0), (0, 1, 0), (1, 1, 1), (1, 0, 0)] {
+            assert_eq!(tallies.take(subscriber, stamp(producer, sequence)), Some(()));
+        }
+        assert_eq!(tallies.take(0, stamp(2, 0)), None);
+        assert_eq!(tallies.take(2, stamp(0, 0)), None);
+        let expected = Verdict { received: 4, lost: 2, duplicated: 0, out_of_order: 0 };
+        assert_eq!(tallies.verdict(&[1, 2]), expected);
+        assert!(!tallies.is_complete(&[1, 2]));
+        tallies.take(0, stamp(1, 1));
+        tallies.take(1, stamp(1, 0));
+        assert!(tallies.is_complete(&[1, 2]));
     }
 }

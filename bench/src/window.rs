@@ -1,25 +1,39 @@
 //! What the consumer counts: everything for the verdict, and the time between warm-up and end for
-//! the rate.
+//! rate and latency.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Context as _;
 use serde::{Deserialize, Serialize};
 use waypost_client::Batch;
 
 use crate::{
-    options::Load,
-    tally::{Tally, Verdict},
-    workload::sequence,
+    latency::{Latencies, Latency},
+    load::Load,
+    tally::{Tallies, Verdict},
+    workload::Stamp,
 };
 
+/// The step of the throughput over time.
+pub(crate) const STEP: Duration = Duration::from_millis(100);
+/// Steps that are kept: more than the longest measurement has.
+const MOST_STEPS: u64 = 6100;
+
+/// The payloads of a batch.
+pub(crate) fn payloads(batch: &Batch) -> impl Iterator<Item = &[u8]> {
+    batch.iter().map(|message| message.payload())
+}
+
 /// What arrived within the window.
-#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Counted {
     pub(crate) seconds: f64,
     pub(crate) messages: u64,
     pub(crate) batch_bytes: u64,
     pub(crate) payload_bytes: u64,
+    pub(crate) latency: Latency,
+    /// Messages in each tenth of a second.
+    pub(crate) timeline: Vec<u64>,
 }
 
 /// A border of the window that was passed.
@@ -31,10 +45,12 @@ pub(crate) enum Passed {
 
 /// Opens with the first batch behind the warm-up, which counts from the first batch at all.
 pub(crate) struct Window {
-    warm_up: Duration,
-    length: Duration,
+    /// In nanoseconds, as all times here.
+    warm_up: u64,
+    length: u64,
     state: State,
-    tally: Tally,
+    tallies: Tallies,
+    latencies: Latencies,
 }
 
 enum State {
@@ -42,66 +58,101 @@ enum State {
     Idle,
     /// WarmingUp => Open
     WarmingUp {
-        since: Instant,
+        since: u64,
     },
     /// Open => Closed
     Open {
-        since: Instant,
+        since: u64,
         counted: Counted,
     },
     Closed(Counted),
 }
 
-const NOTHING: Counted = Counted { seconds: 0.0, messages: 0, batch_bytes: 0, payload_bytes: 0 };
-
 impl Window {
-    pub(crate) fn new(load: &Load) -> Self {
-        Self {
-            warm_up: Duration::from_secs(load.warm_up.into()),
-            length: Duration::from_secs(load.seconds.into()),
+    pub(crate) fn new(load: &Load, subscribers: u16) -> anyhow::Result<Self> {
+        let nanoseconds = |seconds: f64| (seconds * 1e9) as u64;
+        Ok(Self {
+            warm_up: nanoseconds(load.warm_up),
+            length: nanoseconds(load.seconds),
             state: State::Idle,
-            tally: Tally::default(),
-        }
+            tallies: Tallies::new(subscribers, load.connections),
+            latencies: Latencies::new()?,
+        })
     }
 
-    /// Counts a batch that arrived now. The one that opens the window stands outside of it.
-    pub(crate) fn take(&mut self, now: Instant, batch: &Batch) -> anyhow::Result<Option<Passed>> {
-        for message in batch.iter() {
-            let number = sequence(message.payload()).context("a message without its number")?;
-            self.tally.take(number);
+    /// Counts messages that arrived together at a subscriber, now, and took so many bytes with everything
+    /// around them. Those that open the window stand outside of it.
+    pub(crate) fn take<'a>(
+        &mut self,
+        now: u64,
+        subscriber: u16,
+        payloads: impl Iterator<Item = &'a [u8]>,
+        bytes: usize,
+    ) -> anyhow::Result<Option<Passed>> {
+        let is_open = matches!(self.state, State::Open { .. });
+        let (mut messages, mut payload_bytes) = (0, 0);
+        // Messages of a batch were due together, and are recorded together.
+        let (mut due, mut together) = (0, 0);
+        for payload in payloads {
+            let stamp = Stamp::read(payload).context("a message that is none of the load's")?;
+            let counted = self.tallies.take(subscriber, stamp);
+            counted.context("a message of a producer that there is not")?;
+            messages += 1;
+            payload_bytes += payload.len() as u64;
+            if is_open && stamp.due != due {
+                self.latencies.record(now.saturating_sub(due), together);
+                (due, together) = (stamp.due, 0);
+            }
+            together += 1;
         }
+        if is_open {
+            self.latencies.record(now.saturating_sub(due), together);
+        }
+        Ok(self.pass(now, messages, payload_bytes, bytes as u64))
+    }
+
+    fn pass(&mut self, now: u64, messages: u64, payload: u64, bytes: u64) -> Option<Passed> {
         if matches!(self.state, State::Idle) {
             self.state = State::WarmingUp { since: now };
         }
         match &mut self.state {
             State::WarmingUp { since } if now >= *since + self.warm_up => {
-                self.state = State::Open { since: now, counted: NOTHING };
-                return Ok(Some(Passed::Begin));
+                self.state = State::Open { since: now, counted: Counted::default() };
+                Some(Passed::Begin)
             }
             State::Open { since, counted } => {
-                counted.messages += batch.len() as u64;
-                counted.batch_bytes += batch.byte_len() as u64;
-                counted.payload_bytes += batch.payloads().bytes().len() as u64;
-                let lasted = now.duration_since(*since);
-                if lasted >= self.length {
-                    self.state =
-                        State::Closed(Counted { seconds: lasted.as_secs_f64(), ..*counted });
-                    return Ok(Some(Passed::End));
+                let lasted = Duration::from_nanos(now.saturating_sub(*since));
+                counted.messages += messages;
+                counted.batch_bytes += bytes;
+                counted.payload_bytes += payload;
+                let step = (lasted.as_nanos() / STEP.as_nanos()) as u64;
+                while counted.timeline.len() as u64 <= step.min(MOST_STEPS) {
+                    counted.timeline.push(0);
                 }
+                if let Some(last) = counted.timeline.last_mut() {
+                    *last += messages;
+                }
+                if lasted.as_nanos() < self.length.into() {
+                    return None;
+                }
+                let mut counted = std::mem::take(counted);
+                counted.seconds = lasted.as_secs_f64();
+                counted.latency = self.latencies.summary();
+                self.state = State::Closed(counted);
+                Some(Passed::End)
             }
-            _ => {}
+            _ => None,
         }
-        Ok(None)
     }
 
-    pub(crate) fn is_complete(&self, sent: u64) -> bool {
-        self.tally.is_complete(sent)
+    pub(crate) fn is_complete(&self, sent: &[u64]) -> bool {
+        self.tallies.is_complete(sent)
     }
 
     /// What was counted, and whether everything came.
-    pub(crate) fn result(&self, sent: u64) -> anyhow::Result<(Counted, Verdict)> {
-        match self.state {
-            State::Closed(counted) => Ok((counted, self.tally.verdict(sent))),
+    pub(crate) fn result(&self, sent: &[u64]) -> anyhow::Result<(Counted, Verdict)> {
+        match &self.state {
+            State::Closed(counted) => Ok((counted.clone(), self.tallies.verdict(sent))),
             _ => anyhow::bail!("the load ended before the time to measure did"),
         }
     }
@@ -113,22 +164,35 @@ mod tests {
     use crate::workload::Workload;
 
     #[test]
-    fn only_what_lies_within_the_window_counts_for_the_rate() {
-        let load = Load { batch: 4, size: 64, seconds: 2, warm_up: 1 };
-        let mut workload = Workload::new("bench.in", &load).expect("it is sound");
-        let mut window = Window::new(&load);
-        let start = Instant::now();
+    fn only_what_lies_within_the_window_counts_for_rate_and_latency() {
+        const HALF: u64 = 500_000_000;
+        const START: u64 = 1_000_000_000_000;
+        let load = Load { batch: 4, size: 80, seconds: 2.0, warm_up: 1.0, ..Load::default() };
+        let mut workload = Workload::new("bench.in", &load, 0).expect("it is sound");
+        let mut window = Window::new(&load, 1).expect("it is sound");
         let mut passed = Vec::new();
         for half in 0..10 {
-            let batch = workload.next_batch().expect("it is sound");
-            let now = start + Duration::from_millis(500) * half;
-            passed.push(window.take(now, &batch).expect("it is numbered"));
+            let now = START + HALF * half;
+            // Those of the window took a millisecond, the others a second.
+            let took = if (3..=6).contains(&half) { 1_000_000 } else { 1_000_000_000 };
+            let batch = workload.next_batch(now - took).expect("it is sound");
+            passed.push(window.take(now, 0, payloads(&batch), 100).expect("it is numbered"));
         }
         let at = |wanted| passed.iter().position(|passed| *passed == Some(wanted));
         assert_eq!((at(Passed::Begin), at(Passed::End)), (Some(2), Some(6)));
-        let (counted, verdict) = window.result(40).expect("it is closed");
-        assert_eq!((counted.messages, counted.payload_bytes), (16, 16 * 64));
+        let (counted, verdict) = window.result(&[40]).expect("it is closed");
+        assert_eq!((counted.messages, counted.payload_bytes), (16, 16 * 80));
+        assert_eq!(counted.batch_bytes, 4 * 100);
         assert!((counted.seconds - 2.0).abs() < 1e-9);
+        assert!((counted.latency.max_us - 1000.0).abs() < 2.0, "{:?}", counted.latency);
+        let steps: Vec<_> = [4, 9, 14, 19].map(|step| counted.timeline.get(step)).into();
+        assert_eq!(counted.timeline.iter().sum::<u64>(), 16, "{steps:?}");
         assert_eq!((verdict.received, verdict.lost), (40, 0));
+    }
+
+    #[test]
+    fn a_message_of_somebody_else_is_an_error() {
+        let mut window = Window::new(&Load::default(), 1).expect("it is sound");
+        assert!(window.take(1, 0, [b"{}".as_slice()].into_iter(), 2).is_err());
     }
 }

@@ -1,48 +1,86 @@
 //! The messages: each has a key, two headers of usual size, and a JSON object as its payload, so that
-//! any plugin can be put in their way. The object holds the message's sequence number, always at the
-//! same place: `{"sequence":"00000000000004d2","fill":"..."}`.
+//! any plugin can be put in their way. The object holds when the message was due and its number, always at
+//! the same places and in the order of their names, in which a plugin that writes the object anew leaves
+//! them: `{"due":"0000000a3f5c1d20","number":"00010000000004d2","padding":"..."}`.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::Context as _;
 use waypost_client::{Batch, BatchBuilder, HeadersBuilder};
 
-use crate::options::Load;
+use crate::load::Load;
 
 /// Keys repeat after so many messages, as those of customers or devices do.
 const KEYS: u64 = 1000;
-const HEADERS: [(&str, &[u8]); 2] = [
+pub(crate) const HEADERS: [(&str, &[u8]); 2] = [
     ("content-type", b"application/json"),
     ("traceparent", b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
 ];
 
-const BEFORE: &[u8] = br#"{"sequence":""#;
+const BEFORE: &[u8] = br#"{"due":""#;
 const DIGITS: usize = 16;
-const BEHIND: &[u8] = br#"","fill":""#;
+const BETWEEN: &[u8] = br#"","number":""#;
+const BEHIND: &[u8] = br#"","padding":""#;
 const END: &[u8] = br#""}"#;
+const DUE: usize = BEFORE.len();
+const NUMBER: usize = DUE + DIGITS + BETWEEN.len();
 
-/// Makes batches, one after the other, without end.
+/// The smallest payload that holds everything.
+pub(crate) const LEAST_BYTES: usize = NUMBER + DIGITS + BEHIND.len() + END.len();
+
+/// The producer's number stands in the upper bits of a message's number.
+const PRODUCER_BITS: u32 = 16;
+const SEQUENCE_BITS: u32 = u64::BITS - PRODUCER_BITS;
+
+/// What a message says of itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    /// When it should have been sent, in [`crate::clock::now`]'s time.
+    pub(crate) due: u64,
+    pub(crate) producer: u16,
+    /// Counted by each producer from 0 on.
+    pub(crate) sequence: u64,
+}
+
+impl Stamp {
+    /// Reads it, if the payload is one of this workload; what stands around the digits tells.
+    pub(crate) fn read(payload: &[u8]) -> Option<Self> {
+        let (due, rest) = payload.strip_prefix(BEFORE)?.split_first_chunk()?;
+        let (number, rest) = rest.strip_prefix(BETWEEN)?.split_first_chunk()?;
+        if !rest.starts_with(b"\"") {
+            return None;
+        }
+        let (due, number) = (read_digits(*due), read_digits(*number));
+        let producer = (number >> SEQUENCE_BITS) as u16;
+        Some(Self { due, producer, sequence: number & (u64::MAX >> PRODUCER_BITS) })
+    }
+}
+
+/// One producer's messages, one after the other, without end.
 pub(crate) struct Workload {
     topic: String,
     headers: HeadersBuilder,
     payload: Vec<u8>,
     builder: BatchBuilder,
     batch: u32,
+    producer: u16,
     /// The sequence number of the next message: so many were made.
     next: u64,
+    /// What stands in the payload.
+    due: u64,
 }
 
 impl Workload {
-    pub(crate) fn new(topic: &str, load: &Load) -> anyhow::Result<Self> {
+    pub(crate) fn new(topic: &str, load: &Load, producer: u16) -> anyhow::Result<Self> {
         let mut headers = HeadersBuilder::new();
         for (name, value) in HEADERS {
             headers.push(name, value)?;
         }
-        let mut payload = [BEFORE, &[b'0'; DIGITS], BEHIND].concat();
-        let fill = (load.size as usize).checked_sub(payload.len() + END.len());
-        let fill = fill.context("the payload is too small for its sequence number")?;
+        let mut payload = [BEFORE, &[b'0'; DIGITS], BETWEEN, &[b'0'; DIGITS], BEHIND].concat();
+        let padding = (load.size as usize).checked_sub(payload.len() + END.len());
+        let padding = padding.context("the payload is too small for its numbers")?;
         // Not all of one letter, in case anything on the way compresses.
-        payload.extend((b'a'..=b'z').cycle().take(fill));
+        payload.extend((b'a'..=b'z').cycle().take(padding));
         payload.extend_from_slice(END);
         Ok(Self {
             topic: topic.to_owned(),
@@ -50,7 +88,9 @@ impl Workload {
             payload,
             builder: BatchBuilder::new(),
             batch: load.batch,
+            producer,
             next: 0,
+            due: 0,
         })
     }
 
@@ -58,24 +98,37 @@ impl Workload {
         self.next
     }
 
-    pub(crate) fn next_batch(&mut self) -> anyhow::Result<Batch> {
+    /// Puts the next message's numbers into the payload.
+    pub(crate) fn next_payload(&mut self, due: u64) -> &[u8] {
+        if due != self.due
+            && let Some(digits) = self.payload.get_mut(DUE..DUE + DIGITS)
+        {
+            write_digits(due, digits);
+            self.due = due;
+        }
+        let number = u64::from(self.producer) << SEQUENCE_BITS | self.next;
+        if let Some(digits) = self.payload.get_mut(NUMBER..NUMBER + DIGITS) {
+            write_digits(number, digits);
+        }
+        self.next += 1;
+        &self.payload
+    }
+
+    pub(crate) fn next_batch(&mut self, due: u64) -> anyhow::Result<Batch> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
         let created_ms = u64::try_from(now.as_millis())?;
         for _ in 0..self.batch {
-            if let Some(digits) = self.payload.get_mut(BEFORE.len()..BEFORE.len() + DIGITS) {
-                write_digits(self.next, digits);
-            }
             let key = key(self.next);
+            self.next_payload(due);
             let headers = self.headers.as_bytes();
             self.builder.push(&self.topic, Some(&key), headers, &self.payload, created_ms)?;
-            self.next += 1;
         }
         self.builder.finish().context("a batch has a message at least")
     }
 }
 
 /// Eleven bytes, `customer-42` as it were, without the cost of formatting.
-fn key(sequence: u64) -> [u8; 11] {
+pub(crate) fn key(sequence: u64) -> [u8; 11] {
     let mut key = *b"customer000";
     let mut number = sequence % KEYS;
     for digit in key.iter_mut().rev().take(3) {
@@ -94,12 +147,23 @@ fn write_digits(mut number: u64, place: &mut [u8]) {
     }
 }
 
-/// The sequence number of a message of this workload.
-pub(crate) fn sequence(payload: &[u8]) -> Option<u64> {
-    payload.get(BEFORE.len()..BEFORE.len() + DIGITS)?.iter().try_fold(0, |number, digit| {
-        let value = char::from(*digit).to_digit(16)?;
-        Some(number << 4 | u64::from(value))
-    })
+/// All digits at once, since a consumer does this for each message. What is no digit gives some number.
+fn read_digits(place: [u8; DIGITS]) -> u64 {
+    let digits = u128::from_be_bytes(place);
+    let every = |byte: u8| u128::from_be_bytes([byte; DIGITS]);
+    // A letter has bit 6, and its lower bits are 9 less than its value.
+    let letters = digits >> 6 & every(1);
+    let mut number = (digits & every(0xf)) + letters * 9;
+    // From a digit in each byte to two, then to four in each pair of bytes, and so on.
+    for (shift, mask) in [
+        (4, 0x00ff_00ff_00ff_00ff_00ff_00ff_00ff_00ff),
+        (8, 0x0000_ffff_0000_ffff_0000_ffff_0000_ffff),
+        (16, 0x0000_0000_ffff_ffff_0000_0000_ffff_ffff),
+        (32, 0x0000_0000_0000_0000_ffff_ffff_ffff_ffff),
+    ] {
+        number = (number | number >> shift) & mask;
+    }
+    number as u64
 }
 
 #[cfg(test)]
@@ -108,15 +172,16 @@ mod tests {
 
     #[test]
     fn messages_are_numbered_and_as_large_as_asked() {
-        let load = Load { batch: 3, size: 128, seconds: 1, warm_up: 0 };
-        let mut workload = Workload::new("bench.in", &load).expect("it is sound");
-        let batches = [workload.next_batch(), workload.next_batch()];
+        let load = Load { batch: 3, size: 128, ..Load::default() };
+        let mut workload = Workload::new("bench.in", &load, 7).expect("it is sound");
+        let batches = [workload.next_batch(11), workload.next_batch(12)];
         let batches = batches.map(|batch| batch.expect("it is within the limits"));
-        let numbers: Vec<_> = batches
+        let stamps: Vec<_> = batches
             .iter()
-            .flat_map(|batch| batch.iter().map(|message| sequence(message.payload())))
+            .flat_map(|batch| batch.iter().map(|message| Stamp::read(message.payload())))
             .collect();
-        assert_eq!(numbers, (0..6).map(Some).collect::<Vec<_>>());
+        let expected = |sequence| Stamp { due: 11 + sequence / 3, producer: 7, sequence };
+        assert_eq!(stamps, (0..6).map(|sequence| Some(expected(sequence))).collect::<Vec<_>>());
         let message = batches[1].get(2).expect("it has three");
         assert_eq!(
             (message.key(), message.payload().len()),
@@ -125,16 +190,25 @@ mod tests {
         assert_eq!(message.headers().iter().count(), 2);
         let object: serde_json::Value =
             serde_json::from_slice(message.payload()).expect("it is JSON");
-        assert_eq!(object["sequence"], "0000000000000005");
+        assert_eq!(object["number"], "0007000000000005");
     }
 
     #[test]
-    fn a_sequence_number_of_any_size_is_read_as_it_was_written() {
-        let mut payload = [BEFORE, &[b'0'; DIGITS]].concat();
+    fn a_payload_of_the_least_size_holds_its_numbers() {
+        let size = u32::try_from(LEAST_BYTES).expect("it is small");
+        let mut workload =
+            Workload::new("a", &Load { size, ..Load::default() }, 0).expect("it fits");
+        assert_eq!(workload.next_payload(5).len(), LEAST_BYTES);
+        assert!(Workload::new("a", &Load { size: size - 1, ..Load::default() }, 0).is_err());
+    }
+
+    #[test]
+    fn numbers_of_any_size_are_read_as_they_were_written() {
+        let mut place = [0; DIGITS];
         for number in [0, 9, 10, 0xabc_def0, u64::MAX] {
-            write_digits(number, &mut payload[BEFORE.len()..]);
-            assert_eq!(sequence(&payload), Some(number));
+            write_digits(number, &mut place);
+            assert_eq!(read_digits(place), number);
         }
-        assert_eq!(sequence(b"short"), None);
+        assert_eq!(Stamp::read(b"short"), None);
     }
 }
