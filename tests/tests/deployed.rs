@@ -36,11 +36,16 @@ async fn said(router: &Router, arguments: &[&str], code: i32) -> String {
     text
 }
 
-async fn listed(router: &Router) -> Value {
-    let Output { status, stdout, stderr } = plugin(router, &["list", "--output", "json"]).await;
+/// What the command tells as JSON.
+async fn done(router: &Router, arguments: &[&str]) -> Value {
+    let arguments = [arguments, &["--output", "json"]].concat();
+    let Output { status, stdout, stderr } = plugin(router, &arguments).await;
     assert!(status.success(), "{}", String::from_utf8_lossy(&stderr));
-    let plugins: Value = serde_json::from_slice(&stdout).expect("one JSON object");
-    plugins["plugins"][0].clone()
+    serde_json::from_slice(&stdout).expect("one JSON object")
+}
+
+async fn listed(router: &Router) -> Value {
+    done(router, &["list"]).await["plugins"][0].clone()
 }
 
 fn path(path: &Path) -> &str {
@@ -71,6 +76,8 @@ async fn an_operator_deploys_lists_and_rolls_back() {
 
     let text = said(&router, &["deploy", path(&second)], 0).await;
     assert!(text.contains("runs in load/keep"), "{text}");
+    let again = done(&router, &["deploy", path(&second)]).await;
+    assert_eq!((&again["plugin"], &again["swapped"]), (&"byte-filter".into(), &false.into()));
     let second_digest = router.digest_of("byte-filter").await.expect("it runs");
     assert_ne!(second_digest, first_digest);
     let text = said(&router, &["deploy", path(&second), "--stage", "load/keep"], 0).await;
@@ -92,7 +99,8 @@ async fn an_operator_deploys_lists_and_rolls_back() {
     assert!(text.contains("runs again"), "{text}");
     assert_eq!(router.digest_of("byte-filter").await.expect("it runs"), first_digest);
     let prefix = &second_digest[..10];
-    said(&router, &["rollback", "byte-filter", "--to", prefix], 0).await;
+    let back = done(&router, &["rollback", "byte-filter", "--to", prefix]).await;
+    assert_eq!(back["plugin"], "byte-filter");
     router.restart().await.expect("it starts again");
     assert_eq!(router.digest_of("byte-filter").await.expect("it runs"), second_digest);
     router.stop().await.expect("it drains");

@@ -49,7 +49,17 @@ fn succeed(command: &mut Command) -> String {
 /// A new crate of this role, with the versions that the workspace has.
 fn new_crate(folder: &Path, role: &str) -> PathBuf {
     let name = format!("author-{role}");
-    succeed(waypost(&["plugin", "new", &name, "--role", role]).current_dir(folder));
+    let new = ["plugin", "new", &name, "--role", role, "--output", "json"];
+    let made: Value =
+        serde_json::from_str(&succeed(waypost(&new).current_dir(folder))).expect("one JSON object");
+    assert_eq!((&made["plugin"], &made["role"]), (&json!(name), &json!(role)));
+    let files = made["files"].as_array().expect("a list");
+    for file in files.iter().map(|file| file.as_str().expect("a path")) {
+        assert!(
+            folder.join(made["folder"].as_str().expect("a path")).join(file).is_file(),
+            "{file}"
+        );
+    }
     let lock = Path::new(env!("CARGO_MANIFEST_DIR")).join("../Cargo.lock");
     fs::copy(lock, folder.join(&name).join("Cargo.lock")).expect("the folder takes a file");
     folder.join(name)
@@ -71,6 +81,12 @@ fn a_new_plugin_of_every_role_passes_its_tests_and_gives_the_verdicts_that_its_r
         let artefact = artefact.trim_end();
         assert_eq!(Path::new(artefact), plugins.join(format!("author-{role}.wasm")));
         let bytes = fs::metadata(artefact).expect("it is there").len();
+        let again = ["plugin", "build", "--out", out, "--output", "json"];
+        let again: Value = serde_json::from_str(&succeed(waypost(&again).current_dir(&author)))
+            .expect("one JSON object");
+        let expected = json!([format!("author-{role}"), role, artefact, bytes, true]);
+        let told = ["plugin", "role", "artefact", "bytes", "function_names"].map(|key| &again[key]);
+        assert_eq!(json!(told), expected);
         assert!(role != "filter" || bytes < MAX_FILTER_BYTES, "{bytes} bytes");
 
         let arguments = ["plugin", "test", artefact, "--input", "sample.ndjson"];

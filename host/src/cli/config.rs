@@ -2,8 +2,15 @@
 
 use std::{io::IsTerminal as _, path::PathBuf};
 
-use super::{Failure, output::counted, print::write_out};
-use crate::config::{Loaded, Settings, Sources, Style, load, plugins_in, render};
+use serde_json::{Value, json};
+use waypost_core::RouteDefinition;
+
+use super::{
+    Failure,
+    output::{Format, OutcomeOptions, counted, write_line},
+    print::write_out,
+};
+use crate::config::{ConfigErrors, Loaded, Settings, Sources, Style, load, plugins_in, render};
 
 /// The file that is taken when none is named and it is there.
 const DEFAULT_FILE: &str = "waypost.toml";
@@ -23,9 +30,18 @@ pub(super) struct ConfigOptions {
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Action {
     /// Say everything that is wrong with it; exit code 78 if anything is.
-    Check(ConfigOptions),
+    Check(Check),
     /// Print what it sets, with where each value comes from; secrets are redacted.
     Show(Show),
+}
+
+/// What to check.
+#[derive(Debug, clap::Args)]
+pub(super) struct Check {
+    #[command(flatten)]
+    options: ConfigOptions,
+    #[command(flatten)]
+    outcome: OutcomeOptions,
 }
 
 /// What to print.
@@ -33,6 +49,9 @@ pub(super) enum Action {
 pub(super) struct Show {
     #[command(flatten)]
     options: ConfigOptions,
+    /// How to print it: pretty is TOML, json an object a value.
+    #[arg(long, value_enum, default_value_t = Format::Pretty)]
+    output: Format,
     /// Print every value that holds, the defaults too.
     #[arg(long)]
     effective: bool,
@@ -63,11 +82,13 @@ impl ConfigOptions {
 
     /// Loads it, and says on standard error what is probably not meant.
     pub(super) fn load(&self) -> Result<Loaded, Failure> {
-        let sources = self.sources();
-        let loaded =
-            load(&sources, plugins_in).map_err(|errors| Failure::Config(Box::new(errors)))?;
+        let loaded = self.load_silently().map_err(|errors| Failure::Config(Box::new(errors)))?;
         eprint!("{}", render(&loaded.warnings, style()));
         Ok(loaded)
+    }
+
+    fn load_silently(&self) -> Result<Loaded, ConfigErrors> {
+        load(&self.sources(), plugins_in)
     }
 }
 
@@ -84,20 +105,54 @@ pub(super) fn style() -> Style {
 
 pub(super) fn run(action: &Action) -> Result<(), Failure> {
     match action {
+        Action::Check(options) if options.outcome.format() == Format::Json => check_json(options),
         Action::Check(options) => {
-            let Settings { routes, .. } = options.load()?.settings;
-            let stages: usize = routes.iter().map(|route| route.stages.len()).sum();
+            let Settings { routes, .. } = options.options.load()?.settings;
+            let (routes, stages) = (routes.len() as u64, stages(&routes));
             eprintln!(
                 "the configuration is good: {}, {}",
-                counted(routes.len() as u64, "route"),
-                counted(stages as u64, "stage")
+                counted(routes, "route"),
+                counted(stages, "stage")
             );
             Ok(())
         }
         Action::Show(show) => {
             let loaded = show.options.load()?;
-            let text = if show.effective { loaded.effective_toml() } else { loaded.set_toml() };
+            let text = match (show.output, show.effective) {
+                (Format::Pretty, true) => loaded.effective_toml(),
+                (Format::Pretty, false) => loaded.set_toml(),
+                (Format::Json, true) => lines(&loaded.effective_json()),
+                (Format::Json, false) => lines(&loaded.set_json()),
+            };
             Ok(write_out(&text)?)
         }
     }
+}
+
+/// Whatever is wrong is part of the answer.
+fn check_json(options: &Check) -> Result<(), Failure> {
+    match options.options.load_silently() {
+        Ok(Loaded { settings: Settings { routes, .. }, warnings, .. }) => Ok(write_line(&json!({
+            "good": true,
+            "routes": routes.len(),
+            "stages": stages(&routes),
+            "problems": warnings,
+        }))?),
+        Err(errors) => {
+            write_line(&json!({
+                "good": false,
+                "problems": errors.problems(),
+                "problems_not_shown": errors.omitted(),
+            }))?;
+            Err(Failure::ConfigTold)
+        }
+    }
+}
+
+fn stages(routes: &[RouteDefinition]) -> u64 {
+    routes.iter().map(|route| route.stages.len() as u64).sum()
+}
+
+fn lines(objects: &[Value]) -> String {
+    objects.iter().map(|object| format!("{object}\n")).collect()
 }

@@ -14,6 +14,8 @@ pub(crate) enum Failure {
     Other(anyhow::Error),
     /// It was told already: 1.
     Told,
+    /// What is wrong with the configuration was told already: 78.
+    ConfigTold,
 }
 
 const CONFIG: u8 = 78;
@@ -31,6 +33,7 @@ impl Failure {
                 ExitCode::FAILURE
             }
             Self::Told => ExitCode::FAILURE,
+            Self::ConfigTold => ExitCode::from(CONFIG),
         }
     }
 }

@@ -8,7 +8,7 @@ use super::{
     Failure,
     admin::AdminOptions,
     connection::runtime,
-    output::{Format, counted, short},
+    output::{Format, counted, short, write_line},
     print::write_out,
 };
 use crate::router::{BreakerStatus, Explanation, RouteStatus};
@@ -34,11 +34,10 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
     runtime()?.block_on(async {
         let path = format!("/api/v1/topics/{}", options.topic.as_str());
         let explanation: Explanation = options.admin.get(&path).await?;
-        let text = match Format::or_default(options.output) {
-            Format::Json => serde_json::to_string(&explanation)? + "\n",
-            Format::Pretty => told(&explanation),
-        };
-        Ok(write_out(&text)?)
+        match Format::or_default(options.output) {
+            Format::Json => Ok(write_line(&explanation)?),
+            Format::Pretty => Ok(write_out(&told(&explanation))?),
+        }
     })
 }
 

@@ -68,6 +68,36 @@ mod tests {
         }
     }
 
+    /// Commands without `--output`, and why.
+    const NO_JSON: [(&str, &str); 4] = [
+        ("run", "it prints nothing but its log, which is JSON where it goes to no terminal"),
+        ("reply", "it prints nothing: what it says goes to whoever asked"),
+        ("completions", "a shell reads what it prints"),
+        ("man", "man reads what it prints"),
+    ];
+
+    #[test]
+    fn every_command_prints_json_or_has_a_reason_not_to() {
+        let mut silent = Vec::new();
+        let mut commands: Vec<clap::Command> =
+            Arguments::command().get_subcommands().cloned().collect();
+        while let Some(command) = commands.pop() {
+            let output = command.get_arguments().find(|each| each.get_id() == "output");
+            let prints_json = output.is_some_and(|output| {
+                output.get_possible_values().iter().any(|value| value.get_name() == "json")
+            });
+            if command.has_subcommands() {
+                commands.extend(command.get_subcommands().cloned());
+            } else if !prints_json && !command.is_hide_set() {
+                silent.push(command.get_name().to_owned());
+            }
+        }
+        silent.sort();
+        let mut expected = NO_JSON.map(|(name, _)| name);
+        expected.sort_unstable();
+        assert_eq!(silent, expected);
+    }
+
     #[test]
     fn every_command_that_is_shown_has_a_page() {
         let folder = tempfile::tempdir().expect("a folder");

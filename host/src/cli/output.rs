@@ -2,6 +2,10 @@
 
 use std::io::{self, IsTerminal as _};
 
+use serde::Serialize;
+
+use super::print::write_out;
+
 /// Digits of a digest that are shown to people.
 const SHORT_DIGEST: usize = 12;
 
@@ -20,6 +24,37 @@ impl Format {
         let default = if io::stdout().is_terminal() { Self::Pretty } else { Self::Json };
         said.unwrap_or(default)
     }
+}
+
+/// How to tell what a command did, for commands whose work is the point and not their answer.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(super) struct OutcomeOptions {
+    /// How to tell what was done: pretty on standard error, json on standard output.
+    #[arg(long, value_enum, default_value_t = Format::Pretty)]
+    output: Format,
+}
+
+impl OutcomeOptions {
+    /// What was said.
+    pub(super) fn format(self) -> Format {
+        self.output
+    }
+
+    /// Tells it.
+    pub(super) fn tell(self, outcome: &impl Serialize, pretty: &str) -> anyhow::Result<()> {
+        match self.output {
+            Format::Json => write_line(outcome),
+            Format::Pretty => {
+                eprintln!("{pretty}");
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Writes an object on one line of standard output.
+pub(super) fn write_line(object: &impl Serialize) -> anyhow::Result<()> {
+    Ok(write_out(&(serde_json::to_string(object)? + "\n"))?)
 }
 
 /// A number of things, as people say it.

@@ -3,6 +3,7 @@
 use std::{collections::VecDeque, path::PathBuf};
 
 use anyhow::{anyhow, bail};
+use serde_json::json;
 use waypost_client::{Message, Outcome, PublishError, Publisher, PublisherOptions, Receipt};
 use waypost_protocol::Topic;
 
@@ -10,6 +11,7 @@ use super::{
     Failure,
     connection::{ConnectionOptions, init_log, runtime},
     lines::{Line, Lines, MessageOptions},
+    output::{Format, OutcomeOptions, write_line},
     values::destination,
 };
 
@@ -34,6 +36,8 @@ pub(super) struct Options {
     #[command(flatten)]
     message: MessageOptions,
     #[command(flatten)]
+    outcome: OutcomeOptions,
+    #[command(flatten)]
     connection: ConnectionOptions,
 }
 
@@ -50,7 +54,7 @@ async fn publish(options: Options) -> Result<(), Failure> {
     let lines = Lines::open(&options.file).await?;
     let client = options.connection.connect(Some(RECONNECTS)).await?;
     let publisher = client.publisher(PublisherOptions::default()).await?;
-    let mut tally = Tally::default();
+    let mut tally = Tally::new(options.outcome.format());
     let sending = async {
         let sent = send_lines(lines, &options, &publisher, &mut tally).await;
         publisher.flush().await;
@@ -62,10 +66,11 @@ async fn publish(options: Options) -> Result<(), Failure> {
     };
     // What has no outcome by now has none: its receipts say so.
     drop(publisher);
-    tally.settle_all().await;
+    let settled = tally.settle_all().await;
     client.close().await;
     let told = tally.tell();
     sent?;
+    settled?;
     told
 }
 
@@ -79,7 +84,7 @@ async fn send_lines(
         let text = match text {
             Ok(text) => text,
             Err(error) => {
-                tally.refuse(number, &error.to_string());
+                tally.refuse(number, None, &error.to_string())?;
                 continue;
             }
         };
@@ -92,17 +97,18 @@ async fn send_lines(
             message = message.header(name, value)?;
         }
         match publisher.publish(message).await {
-            Ok(receipt) => tally.push(number, receipt).await,
+            Ok(receipt) => tally.push(number, receipt).await?,
             Err(PublishError::Closed(reason)) => bail!("line {number} was not published: {reason}"),
-            Err(error) => tally.refuse(number, &error.to_string()),
+            Err(error) => tally.refuse(number, None, &error.to_string())?,
         }
     }
     Ok(())
 }
 
 /// What became of the lines.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Tally {
+    format: Format,
     waiting: VecDeque<(u64, Receipt)>,
     committed: u64,
     unrouted: u64,
@@ -112,47 +118,86 @@ struct Tally {
 }
 
 impl Tally {
-    async fn push(&mut self, line: u64, receipt: Receipt) {
+    fn new(format: Format) -> Self {
+        Self {
+            format,
+            waiting: VecDeque::new(),
+            committed: 0,
+            unrouted: 0,
+            rejected: 0,
+            unknown: 0,
+            keyless: 0,
+        }
+    }
+
+    async fn push(&mut self, line: u64, receipt: Receipt) -> anyhow::Result<()> {
         self.waiting.push_back((line, receipt));
         if self.waiting.len() > MAX_WAITING {
-            self.settle_one().await;
+            self.settle_one().await?;
         }
+        Ok(())
     }
 
-    async fn settle_all(&mut self) {
+    async fn settle_all(&mut self) -> anyhow::Result<()> {
         while !self.waiting.is_empty() {
-            self.settle_one().await;
+            self.settle_one().await?;
         }
+        Ok(())
     }
 
-    async fn settle_one(&mut self) {
+    async fn settle_one(&mut self) -> anyhow::Result<()> {
         let Some((line, receipt)) = self.waiting.pop_front() else {
-            return;
+            return Ok(());
         };
         match receipt.await {
             Outcome::Committed { unrouted, .. } => {
                 self.committed += 1;
                 self.unrouted += u64::from(unrouted);
             }
-            Outcome::Rejected { code, message } => self.refuse(line, &format!("{code}: {message}")),
+            Outcome::Rejected { code, message } => {
+                self.refuse(line, Some(&code.to_string()), &message)?;
+            }
             Outcome::Unknown { reason } => {
                 self.unknown += 1;
-                if self.unknown <= MAX_TOLD {
-                    eprintln!("line {line}: whether it was taken is unknown: {reason}");
+                let why = reason.to_string();
+                if self.format == Format::Json {
+                    let line = json!({ "line": line, "outcome": "unknown", "error": why });
+                    write_line(&line)?;
+                } else if self.unknown <= MAX_TOLD {
+                    eprintln!("line {line}: whether it was taken is unknown: {why}");
                 }
             }
         }
+        Ok(())
     }
 
-    fn refuse(&mut self, line: u64, why: &str) {
+    /// Counts a line that was not taken. As JSON each is told, for whoever sends them again.
+    fn refuse(&mut self, line: u64, code: Option<&str>, why: &str) -> anyhow::Result<()> {
         self.rejected += 1;
-        if self.rejected <= MAX_TOLD {
-            eprintln!("line {line} was rejected: {why}");
+        if self.format == Format::Json {
+            let told = json!({ "line": line, "outcome": "rejected", "code": code, "error": why });
+            return write_line(&told);
         }
+        if self.rejected <= MAX_TOLD {
+            let code = code.map_or_else(String::new, |code| format!("{code}: "));
+            eprintln!("line {line} was rejected: {code}{why}");
+        }
+        Ok(())
     }
 
     fn tell(&self) -> Result<(), Failure> {
+        let failed = if self.rejected + self.unknown > 0 { Err(Failure::Told) } else { Ok(()) };
         let Self { committed, unrouted, rejected, unknown, keyless, .. } = self;
+        if self.format == Format::Json {
+            write_line(&json!({ "summary": {
+                "committed": committed,
+                "unrouted": unrouted,
+                "rejected": rejected,
+                "unknown": unknown,
+                "keyless": keyless,
+            }}))?;
+            return failed;
+        }
         eprint!("{committed} committed");
         for (count, what) in [
             (unrouted, "of them in batches with messages that nobody takes"),
@@ -165,6 +210,6 @@ impl Tally {
             }
         }
         eprintln!();
-        if rejected + unknown > 0 { Err(Failure::Told) } else { Ok(()) }
+        failed
     }
 }

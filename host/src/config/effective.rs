@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
+use serde_json::json;
 use toml::Value;
 
 use super::problem::Place;
@@ -26,13 +27,14 @@ pub(super) struct Effective(Vec<Line>);
 
 #[derive(Debug, Clone)]
 enum Line {
-    Heading(String),
+    Heading { heading: String, path: String },
     Entry { key: &'static str, value: Value, place: Place },
 }
 
 impl Effective {
-    pub(super) fn heading(&mut self, heading: String) {
-        self.0.push(Line::Heading(heading));
+    /// The heading of a section, and its path, in which each section of an array has its number.
+    pub(super) fn heading(&mut self, heading: String, path: String) {
+        self.0.push(Line::Heading { heading, path });
     }
 
     pub(super) fn entry(&mut self, key: &'static str, value: Value, place: Place) {
@@ -45,7 +47,7 @@ impl Effective {
         let mut section = "";
         for line in &self.0 {
             match line {
-                Line::Heading(heading) => section = heading.trim_matches(['[', ']']),
+                Line::Heading { heading, .. } => section = heading.trim_matches(['[', ']']),
                 Line::Entry { key, value, .. } => {
                     values.entry(format!("{section}.{key}")).or_default().push(value);
                 }
@@ -61,7 +63,7 @@ impl Effective {
         let mut pending = None;
         for line in &self.0 {
             match line {
-                Line::Heading(heading) => pending = Some(heading),
+                Line::Heading { heading, .. } => pending = Some(heading),
                 Line::Entry { key, value, place } if shown(place) => {
                     if let Some(heading) = pending.take() {
                         let gap = if text.is_empty() { "" } else { "\n" };
@@ -74,6 +76,38 @@ impl Effective {
             }
         }
         text
+    }
+
+    /// An object a value: its key, what it is, and where it came from. Secrets are redacted.
+    pub(super) fn to_json(&self, shown: impl Fn(&Place) -> bool) -> Vec<serde_json::Value> {
+        let (mut objects, mut section) = (Vec::new(), "");
+        for line in &self.0 {
+            match line {
+                Line::Heading { path, .. } => section = path,
+                Line::Entry { key, value, place } if shown(place) => objects.push(json!({
+                    "key": format!("{section}.{key}"),
+                    "value": as_json(&redacted(value)),
+                    "place": place,
+                })),
+                Line::Entry { .. } => {}
+            }
+        }
+        objects
+    }
+}
+
+/// A value as JSON; a date becomes text, as it does in what plugins are handed.
+fn as_json(value: &Value) -> serde_json::Value {
+    match value {
+        Value::Datetime(datetime) => json!(datetime.to_string()),
+        Value::Array(values) => values.iter().map(as_json).collect(),
+        Value::Table(table) => {
+            table.iter().map(|(key, value)| (key.clone(), as_json(value))).collect()
+        }
+        Value::String(text) => json!(text),
+        Value::Integer(integer) => json!(integer),
+        Value::Float(float) => json!(float),
+        Value::Boolean(boolean) => json!(boolean),
     }
 }
 

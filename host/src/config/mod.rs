@@ -94,7 +94,20 @@ impl Loaded {
     /// [`effective_toml`](Self::effective_toml) without what nobody set.
     #[must_use]
     pub fn set_toml(&self) -> String {
-        self.effective.to_toml(|place| !matches!(place, Place::Default))
+        self.effective.to_toml(Place::is_set)
+    }
+
+    /// An object for each value that holds: `key`, `value`, and the `place` where it came from, which is null
+    /// for a default. Secrets are redacted.
+    #[must_use]
+    pub fn effective_json(&self) -> Vec<serde_json::Value> {
+        self.effective.to_json(|_| true)
+    }
+
+    /// [`effective_json`](Self::effective_json) without what nobody set.
+    #[must_use]
+    pub fn set_json(&self) -> Vec<serde_json::Value> {
+        self.effective.to_json(Place::is_set)
     }
 }
 

@@ -8,6 +8,8 @@ use std::{cmp::Ordering, error::Error, fmt, ops::Range, sync::Arc};
 use miette::{
     Diagnostic, GraphicalReportHandler, GraphicalTheme, LabeledSpan, NamedSource, SourceCode,
 };
+use serde::{Serialize, Serializer};
+use serde_json::{Value, json};
 
 /// Beyond so many problems, the rest is counted: nobody reads more in one go.
 const MOST_PROBLEMS: usize = 100;
@@ -76,6 +78,25 @@ impl fmt::Display for Place {
 }
 
 impl Place {
+    /// Whether somebody said something.
+    pub(super) fn is_set(&self) -> bool {
+        !matches!(self, Self::Default)
+    }
+
+    /// What it is, as an object; none for a default.
+    fn json(&self) -> Value {
+        match self {
+            Self::File(document, span) => {
+                let (line, column) = document.position(span.start);
+                json!({ "file": document.name(), "line": line, "column": column })
+            }
+            Self::WholeFile(name) => json!({ "file": name }),
+            Self::Variable(name) => json!({ "variable": name }),
+            Self::Flag(key) => json!({ "flag": key }),
+            Self::Default => Value::Null,
+        }
+    }
+
     /// The file from its top, then the environment, then flags, each in its own order.
     fn order(&self, other: &Self) -> Ordering {
         let rank = |place: &Self| match place {
@@ -89,8 +110,15 @@ impl Place {
     }
 }
 
+impl Serialize for Place {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.json().serialize(serializer)
+    }
+}
+
 /// Whether the configuration can be used all the same.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Severity {
     /// It cannot.
     Error,
@@ -99,7 +127,7 @@ pub enum Severity {
 }
 
 /// One thing that is wrong.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize)]
 pub struct Problem {
     /// How bad it is.
     pub severity: Severity,
@@ -235,6 +263,12 @@ impl ConfigErrors {
     #[must_use]
     pub fn problems(&self) -> &[Problem] {
         &self.problems
+    }
+
+    /// How many there are beyond those.
+    #[must_use]
+    pub fn omitted(&self) -> usize {
+        self.omitted
     }
 
     /// Shows them, and says how many were left out.

@@ -126,7 +126,7 @@ impl<'d> Section<'_, 'd> {
         heading: String,
         read: impl FnOnce(&mut Section<'_, 'd>) -> T,
     ) -> T {
-        self.reader.effective.heading(heading.clone());
+        self.reader.effective.heading(heading.clone(), path.clone());
         self.reader.sections.insert(path.clone());
         self.reader.places.insert(path.clone(), place.clone());
         let reader = &mut *self.reader;

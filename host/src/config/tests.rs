@@ -186,6 +186,19 @@ fn the_effective_configuration_says_where_each_value_came_from_and_no_secret() {
     let environment = [("WAYPOST__LISTEN__ADDRESS", "[::1]:1")];
     let loaded = load_text(text, &environment, &[("listen.max_streams", "7")]).expect("sound");
     insta::assert_snapshot!(loaded.effective_toml());
+    let lines: Vec<String> = loaded.set_json().iter().map(ToString::to_string).collect();
+    insta::assert_snapshot!(lines.join("\n"), @r#"
+    {"key":"router.threads","place":{"column":19,"file":"waypost.toml","line":3},"value":2}
+    {"key":"listen.address","place":{"variable":"WAYPOST__LISTEN__ADDRESS"},"value":"[::1]:1"}
+    {"key":"listen.max_streams","place":{"flag":"listen.max_streams"},"value":7}
+    {"key":"route[0].name","place":{"column":16,"file":"waypost.toml","line":5},"value":"r"}
+    {"key":"route[0].from","place":{"column":16,"file":"waypost.toml","line":6},"value":"in.>"}
+    {"key":"route[0].stage[0].plugin","place":{"column":18,"file":"waypost.toml","line":8},"value":"filter-json"}
+    {"key":"route[0].stage[0].config","place":{"column":18,"file":"waypost.toml","line":9},"value":{"api_token":"[redacted]","field":"mag"}}
+    "#);
+    let all = loaded.effective_json();
+    let default = all.iter().find(|value| value["key"] == "admin.enabled").expect("it holds");
+    assert_eq!((&default["value"], &default["place"]), (&true.into(), &serde_json::Value::Null));
     insta::assert_snapshot!(loaded.set_toml(), @r#"
     [router]
     threads = 2 # waypost.toml:3:19

@@ -7,14 +7,19 @@ use std::{
 };
 
 use anyhow::{Context as _, anyhow, bail};
-use serde_json::Value;
+use serde_json::{Value, json};
 use wasmparser::{Parser, Payload};
 use waypost_core::{PluginName, StageName};
 use waypost_toolchain::WasmTarget;
 
 use super::sandbox;
 use crate::{
-    cli::{Failure, connection::runtime},
+    cli::{
+        Failure,
+        connection::runtime,
+        output::{Format, write_line},
+        print::write_out,
+    },
     wasm::{Digest, Manifest, PluginPolicy},
 };
 
@@ -28,6 +33,9 @@ pub(in crate::cli) struct Build {
     /// target/waypost of the crate, if not said.
     #[arg(long, value_name = "DIR")]
     out: Option<PathBuf>,
+    /// How to tell what was built: pretty is the artefact's path on standard output, json all of it.
+    #[arg(long, value_enum, default_value_t = Format::Pretty)]
+    output: Format,
 }
 
 pub(super) fn build(options: &Build) -> Result<(), Failure> {
@@ -53,16 +61,27 @@ pub(super) fn build(options: &Build) -> Result<(), Failure> {
     };
     let place = place(&bytes, &folder, &name)
         .with_context(|| format!("{name}.wasm was not written to {}", folder.display()))?;
-    let (kibibytes, digest) = (bytes.len().div_ceil(1024), Digest::of(&bytes));
-    eprintln!("{name} {version}, a {role}: {kibibytes} KiB, sha256 {digest}");
-    if !has_names(&bytes) {
+    let (digest, has_names) = (Digest::of(&bytes), has_names(&bytes));
+    if !has_names {
         eprintln!(
             "it has no names of functions, so the backtrace of a trap says little; set strip = \"debuginfo\" \
              in [profile.release]"
         );
     }
-    println!("{}", place.display());
-    Ok(())
+    if options.output == Format::Json {
+        return Ok(write_line(&json!({
+            "plugin": name,
+            "version": version,
+            "role": role,
+            "artefact": place.to_string_lossy(),
+            "bytes": bytes.len(),
+            "digest": digest.to_string(),
+            "function_names": has_names,
+        }))?);
+    }
+    let kibibytes = bytes.len().div_ceil(1024);
+    eprintln!("{name} {version}, a {role}: {kibibytes} KiB, sha256 {digest}");
+    Ok(write_out(&format!("{}\n", place.display()))?)
 }
 
 /// Builds the crate, and gives the module that cargo says it made of it.

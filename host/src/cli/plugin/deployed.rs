@@ -10,7 +10,7 @@ use crate::{
     cli::{
         Failure,
         admin::AdminOptions,
-        output::{Format, short},
+        output::{Format, OutcomeOptions, short, write_line},
         print::write_out,
     },
     deploy::PluginStatus,
@@ -43,6 +43,8 @@ pub(crate) struct Deploy {
     #[arg(long, value_name = "FILE")]
     signature: Option<PathBuf>,
     #[command(flatten)]
+    outcome: OutcomeOptions,
+    #[command(flatten)]
     admin: AdminOptions,
 }
 
@@ -55,6 +57,8 @@ pub(crate) struct Rollback {
     /// The version to go back to, by the beginning of its digest; otherwise the one that ran before.
     #[arg(long, value_name = "DIGEST")]
     to: Option<String>,
+    #[command(flatten)]
+    outcome: OutcomeOptions,
     #[command(flatten)]
     admin: AdminOptions,
 }
@@ -81,11 +85,10 @@ fn plugin(text: &str) -> Result<PluginName, String> {
 
 pub(super) async fn list(options: &List) -> Result<(), Failure> {
     let plugins: Plugins = options.admin.get("/api/v1/plugins").await?;
-    let text = match Format::or_default(options.output) {
-        Format::Json => serde_json::to_string(&plugins)? + "\n",
-        Format::Pretty => table(&plugins.plugins, now_ms()),
-    };
-    Ok(write_out(&text)?)
+    match Format::or_default(options.output) {
+        Format::Json => Ok(write_line(&plugins)?),
+        Format::Pretty => Ok(write_out(&table(&plugins.plugins, now_ms()))?),
+    }
 }
 
 pub(super) async fn deploy(options: &Deploy) -> Result<(), Failure> {
@@ -103,15 +106,15 @@ pub(super) async fn deploy(options: &Deploy) -> Result<(), Failure> {
         }
     };
     let signature = signature(options)?;
-    let DeployOutcome { plugin, swapped, status } =
-        options.admin.deploy(&path, bytes, signature.as_deref()).await?;
+    let done: DeployOutcome = options.admin.deploy(&path, bytes, signature.as_deref()).await?;
+    let DeployOutcome { plugin, swapped, status } = &done;
     let (version, digest) = (&status.version, short(&status.digest));
-    if swapped {
-        eprintln!("{plugin} {version} ({digest}) runs in {}", stages(&status));
+    let pretty = if *swapped {
+        format!("{plugin} {version} ({digest}) runs in {}", stages(status))
     } else {
-        eprintln!("{plugin} {version} ({digest}) runs already");
-    }
-    Ok(())
+        format!("{plugin} {version} ({digest}) runs already")
+    };
+    Ok(options.outcome.tell(&done, &pretty)?)
 }
 
 /// The signature that is named, or that lies beside the artefact.
@@ -133,10 +136,11 @@ pub(super) async fn rollback(options: &Rollback) -> Result<(), Failure> {
         Some(to) => serde_json::to_vec(&serde_json::json!({ "to": to }))?,
         None => Vec::new(),
     };
-    let RollbackOutcome { plugin, status } = options.admin.post(&path, body).await?;
+    let done: RollbackOutcome = options.admin.post(&path, body).await?;
+    let RollbackOutcome { plugin, status } = &done;
     let (version, digest) = (&status.version, short(&status.digest));
-    eprintln!("{plugin} {version} ({digest}) runs again in {}", stages(&status));
-    Ok(())
+    let pretty = format!("{plugin} {version} ({digest}) runs again in {}", stages(status));
+    Ok(options.outcome.tell(&done, &pretty)?)
 }
 
 fn stages(status: &PluginStatus) -> String {

@@ -7,9 +7,11 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
+use serde::Serialize;
+use serde_json::json;
 use waypost_core::PluginName;
 
-use crate::cli::Failure;
+use crate::cli::{Failure, output::OutcomeOptions};
 
 /// Where the SDK stands in the source tree that this command was built from.
 const SOURCE_TREE_SDK: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../plugin-sdk");
@@ -30,10 +32,13 @@ pub(in crate::cli) struct New {
     /// there, and otherwise the registry's version.
     #[arg(long, value_name = "DIR")]
     sdk: Option<PathBuf>,
+    #[command(flatten)]
+    outcome: OutcomeOptions,
 }
 
 /// What a plugin does with a message.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, clap::ValueEnum)]
+#[serde(rename_all = "lowercase")]
 enum Role {
     /// It keeps the message or drops it.
     Filter,
@@ -98,10 +103,12 @@ fn name(text: &str) -> Result<PluginName, String> {
 }
 
 pub(super) fn new(options: &New) -> Result<(), Failure> {
-    let (sdk, whence) = sdk(options.sdk.as_deref())?;
+    let Sdk { dependency, place, whence } = sdk(options.sdk.as_deref())?;
     let folder = options.path.clone().unwrap_or_else(|| PathBuf::from(options.name.as_str()));
     check_empty(&folder)?;
-    for (file, text) in files(&options.name, options.role, &sdk) {
+    let files = files(&options.name, options.role, &dependency);
+    let names = files.each_ref().map(|(file, _)| *file);
+    for (file, text) in files {
         let path = folder.join(file);
         let write = || {
             fs::create_dir_all(path.parent().unwrap_or(&folder))?;
@@ -109,9 +116,18 @@ pub(super) fn new(options: &New) -> Result<(), Failure> {
         };
         write().with_context(|| format!("{} was not written", path.display()))?;
     }
-    eprintln!("waypost-sdk: {whence}");
-    eprintln!("made {}; `cargo test` there, and see its README.md", folder.display());
-    Ok(())
+    let made = json!({
+        "plugin": options.name.as_str(),
+        "role": options.role,
+        "folder": folder.to_string_lossy(),
+        "files": names,
+        "sdk": place,
+    });
+    let pretty = format!(
+        "waypost-sdk: {place}, {whence}\nmade {}; `cargo test` there, and see its README.md",
+        folder.display()
+    );
+    Ok(options.outcome.tell(&made, &pretty)?)
 }
 
 /// The crate's files by their paths in it.
@@ -142,8 +158,17 @@ fn files(name: &PluginName, role: Role, sdk: &str) -> [(&'static str, String); 6
     ]
 }
 
-/// How the crate depends on the SDK, as TOML, and in words where it comes from.
-fn sdk(given: Option<&Path>) -> anyhow::Result<(String, String)> {
+/// The SDK that a crate depends on.
+struct Sdk {
+    /// How the crate's manifest names it, as TOML.
+    dependency: String,
+    /// Its folder, or its version in the registry.
+    place: String,
+    /// How that was found, in words.
+    whence: &'static str,
+}
+
+fn sdk(given: Option<&Path>) -> anyhow::Result<Sdk> {
     let at = |folder: &Path| {
         let is_sdk = fs::read_to_string(folder.join("Cargo.toml")).is_ok_and(|manifest| {
             manifest.lines().any(|line| line.trim() == "name = \"waypost-sdk\"")
@@ -167,10 +192,11 @@ fn sdk(given: Option<&Path>) -> anyhow::Result<(String, String)> {
             }
             None => {
                 let version = env!("CARGO_PKG_VERSION");
-                return Ok((
-                    format!("\"{version}\""),
-                    format!("{version} of the registry; --sdk names a folder instead"),
-                ));
+                return Ok(Sdk {
+                    dependency: format!("\"{version}\""),
+                    place: version.to_owned(),
+                    whence: "of the registry; --sdk names a folder instead",
+                });
             }
         },
     };
@@ -183,7 +209,7 @@ fn sdk(given: Option<&Path>) -> anyhow::Result<(String, String)> {
     let mut dependency = String::new();
     // A string takes any text.
     let _ = write!(dependency, "{{ path = {} }}", toml::Value::String(path.to_owned()));
-    Ok((dependency, format!("{path}, {whence}")))
+    Ok(Sdk { dependency, place: path.to_owned(), whence })
 }
 
 fn check_empty(folder: &Path) -> anyhow::Result<()> {
@@ -251,9 +277,10 @@ mod tests {
     #[test]
     fn what_is_not_the_sdk_is_refused() {
         let folder = tempfile::tempdir().expect("a folder");
-        let error = sdk(Some(folder.path())).expect_err("it is empty").to_string();
+        let error = sdk(Some(folder.path())).map(|_| ()).expect_err("it is empty").to_string();
         assert!(error.contains("plugin-sdk"), "{error}");
-        let (dependency, whence) = sdk(None).expect("the source tree has it");
-        assert!(dependency.starts_with("{ path = ") && whence.contains("--sdk"), "{whence}");
+        let Sdk { dependency, place, whence } = sdk(None).expect("the source tree has it");
+        assert!(dependency.starts_with("{ path = ") && dependency.contains(&place), "{dependency}");
+        assert!(whence.contains("--sdk"), "{whence}");
     }
 }
