@@ -50,6 +50,13 @@ impl Isolation {
         self.next.range.clone()
     }
 
+    /// All messages that are not through, those for the next call first.
+    #[must_use]
+    pub fn rest(&self) -> Range<usize> {
+        let end = self.later.first().map_or(self.next.range.end, |last| last.range.end);
+        self.next.range.start..end
+    }
+
     /// The next call goes over the whole batch for the first time.
     #[must_use]
     pub fn is_untried(&self) -> bool {
@@ -104,6 +111,7 @@ mod tests {
         let mut next = Some(Isolation::new(messages, u32::MAX));
         while let Some(isolation) = next {
             let part = isolation.part();
+            assert_eq!(isolation.rest(), passed.len() + guilty.len()..messages);
             if bad.range(part.clone()).next().is_some() {
                 failed += 1;
                 let (after, rest) = isolation.failed();

@@ -166,6 +166,14 @@ impl<T> Parking<T> {
         Some((place, parked.item))
     }
 
+    /// Lets what waits at a stage be due at once, before everything else.
+    pub fn hasten(&mut self, stage: usize) {
+        let hasten = |((due_ms, number), place): ((u64, u64), Place)| {
+            ((if place.stage == stage { 0 } else { due_ms }, number), place)
+        };
+        self.due = std::mem::take(&mut self.due).into_iter().map(hasten).collect();
+    }
+
     /// What was taken from this place has gone on, or ended: the next one behind it is due.
     pub fn settled(&mut self, place: Place, now_ms: u64) {
         if self.queues.get(&place).is_some_and(|queue| !queue.is_empty()) {

@@ -66,7 +66,10 @@ pub struct TopicRuleId(usize);
 /// Rules in their order.
 #[derive(Debug, Clone, Default)]
 pub struct TopicRules {
+    /// Those that held before too: what waits under them is still to be told apart.
     rules: Vec<TopicRule>,
+    /// Where those begin that hold.
+    begin: usize,
     table: RouteTable<TopicRuleId>,
 }
 
@@ -74,26 +77,37 @@ impl TopicRules {
     /// Rules in this order.
     #[must_use]
     pub fn new(rules: Vec<TopicRule>) -> Self {
+        Self::default().replaced(rules)
+    }
+
+    /// Other rules in this order. What had one of these can still be [looked up](Self::get) there.
+    #[must_use]
+    pub fn replaced(&self, next: Vec<TopicRule>) -> Self {
+        if next == self.all() {
+            return self.clone();
+        }
+        let (mut rules, begin) = (self.rules.clone(), self.rules.len());
+        rules.extend(next);
         let mut table = RouteTable::new();
-        for (index, rule) in rules.iter().enumerate() {
+        for (index, rule) in rules.iter().enumerate().skip(begin) {
             table.insert(&rule.pattern, TopicRuleId(index));
         }
-        Self { rules, table }
+        Self { rules, begin, table }
     }
 
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.rules.is_empty()
+        self.all().is_empty()
     }
 
     /// The rules in their order.
     #[must_use]
     pub fn all(&self) -> &[TopicRule] {
-        &self.rules
+        self.rules.get(self.begin..).unwrap_or_default()
     }
 
-    /// One of them.
+    /// One of them, or of those before.
     #[must_use]
     pub fn get(&self, id: TopicRuleId) -> Option<&TopicRule> {
         self.rules.get(id.0)
@@ -134,16 +148,17 @@ impl TopicRules {
 
     /// Each rule that can never hold, with an earlier one that matches all that it matches.
     pub fn shadowed(&self) -> impl Iterator<Item = (TopicRuleId, TopicRuleId)> {
-        self.rules.iter().enumerate().filter_map(|(index, rule)| {
-            let earlier = self.rules.iter().take(index);
+        self.all().iter().enumerate().filter_map(|(index, rule)| {
+            let earlier = self.all().iter().take(index);
             let cover = earlier.enumerate().find(|(_, each)| each.pattern.covers(&rule.pattern));
-            cover.map(|(cover, _)| (TopicRuleId(index), TopicRuleId(cover)))
+            let id = |index| TopicRuleId(self.begin + index);
+            cover.map(|(cover, _)| (id(index), id(cover)))
         })
     }
 }
 
 impl TopicRuleId {
-    /// Its place in the order, from zero.
+    /// Its place in the order, from zero, where no rules stood before.
     #[must_use]
     pub fn place(self) -> usize {
         self.0
@@ -199,6 +214,20 @@ mod tests {
         let rules = rules(&["a.*", "a.b", "a.>", "b.c", "b.>", "a.b.*"]);
         let shadowed = rules.shadowed().map(|(rule, cover)| (rule.place(), cover.place()));
         assert_eq!(shadowed.collect::<Vec<_>>(), [(1, 0), (5, 2)]);
+    }
+
+    #[test]
+    fn rules_that_are_replaced_hold_no_more_and_are_still_known() {
+        let before = rules(&["a.>", "b"]);
+        let known = before.of("a.x").expect("the first holds");
+        let after = before.replaced(rules(&["b.>", "a.x"]).all().to_vec());
+        let found = after.of("a.x").expect("the second holds");
+        assert_eq!(after.get(found).map(|rule| rule.pattern.as_str()), Some("a.x"));
+        assert_eq!(after.get(known), before.get(known));
+        assert_eq!((after.of("b"), after.of("a.y")), (None, None));
+        let again = after.replaced(after.all().to_vec());
+        assert_eq!(again.of("a.x"), Some(found), "nothing is new");
+        assert_eq!(after.replaced(Vec::new()).of("a.x"), None);
     }
 
     #[test]

@@ -23,7 +23,7 @@ use crate::{
     },
     net::{BindError, NetMetrics, Server, TlsError},
     reload::ReloadMetrics,
-    router::{Router, RouterMetrics, StageSet},
+    router::{Plans, Router, RouterMetrics},
     wasm::{ChildCompiler, Compiler, EngineError, Sandbox, SandboxMetrics},
     watch::Watcher,
 };
@@ -99,6 +99,9 @@ pub enum ReloadError {
     /// Plugins refuse what they are to be configured with or limited to; all that any of them says.
     #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
     Plugins(Vec<DeployError>),
+    /// The plugin folder is to be watched, and cannot be.
+    #[error(transparent)]
+    Watch(#[from] WatchError),
 }
 
 /// Where a router listens, as its state folder tells it to tools on the same machine.
@@ -171,15 +174,9 @@ impl Waypost {
             None => Compiler::InProcess,
         };
         let sandbox = Arc::new(Sandbox::new(compiler, sandbox_metrics)?);
-        let stages = Arc::new(StageSet::default());
+        let plans = Arc::new(Plans::new(router_metrics));
         let store = VersionStore::open(state.join(VERSIONS_FOLDER), plugins.keep_versions)?;
-        let parts = DeployerParts {
-            sandbox,
-            store,
-            stages: stages.clone(),
-            router_metrics: router_metrics.clone(),
-            metrics: deploy_metrics,
-        };
+        let parts = DeployerParts { sandbox, store, plans: plans.clone(), metrics: deploy_metrics };
         let rules = |plugin: &PluginName| plugins.rules_of(plugin).clone();
         let deployer = Deployer::new(parts, &plugins.folder, &settings.routes, rules);
         let deployer = Arc::new(deployer);
@@ -201,11 +198,11 @@ impl Waypost {
         // No address is bound before every plugin runs: a client never meets a route without its stages.
         deployer.load().await.map_err(StartError::Plugins)?;
         let probation = Probation::start(deployer.clone(), plugins.rollback);
-        let watcher = match plugins.watch && !settings.routes.is_empty() {
+        let watcher = match plugins.watch {
             true => Some(deployer.watch(&plugins.folder)?),
             false => None,
         };
-        let router = Router::start(settings.routes, stages, settings.router, router_metrics);
+        let router = Router::start(plans, settings.router);
         let server = Server::bind(settings.net, router.clone(), net_metrics)?;
 
         traffic.begin(router.clone(), server.connections().clone());
@@ -250,16 +247,23 @@ impl Waypost {
     ///
     /// # Errors
     ///
-    /// There is another certificate that cannot be used, or a plugin refuses its configuration or its limits;
-    /// then nothing has changed.
+    /// There is another certificate that cannot be used, or a plugin is missing or refuses its configuration or its
+    /// limits; then nothing has changed.
     pub async fn reload(&mut self, settings: Settings) -> Result<(), ReloadError> {
         let change = self.server.prepare(settings.net).await?;
         let plugins = &settings.plugins;
         let rules = |plugin: &PluginName| plugins.rules_of(plugin).clone();
+        let watcher = match plugins.watch && self.watcher.is_none() {
+            true => Some(self.deployer.watch(&plugins.folder)?),
+            false => None,
+        };
         let configured = self.deployer.reconfigure(&settings.routes, rules).await;
         configured.map_err(ReloadError::Plugins)?;
+        self.watcher = self.watcher.take().or(watcher).filter(|_| plugins.watch);
+        self.router.follow_plans();
         self.server.apply(change);
         self.router.set_block_max(settings.router.block_max);
+        self.router.set_topics(settings.router.topics);
         self.deployer.set_keep_versions(settings.plugins.keep_versions);
         self.probation = Probation::start(self.deployer.clone(), settings.plugins.rollback);
         let ca = self.server.ca().map(|ca| std::path::absolute(&ca).unwrap_or(ca));

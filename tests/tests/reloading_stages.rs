@@ -1,4 +1,4 @@
-//! Stages take other configurations while messages flow: none is lost, doubled or out of order, and a plugin
+//! Routes and their stages change while messages flow: none is lost, doubled or out of order, and a plugin
 //! that refuses one keeps all as it was.
 #![forbid(unsafe_code)]
 
@@ -14,6 +14,31 @@ use waypost_client::{Client, Message, Outcome, PublisherOptions, SubscriberOptio
 use waypost_tests::{Router, built_guest};
 
 const RELOADS: u8 = 20;
+
+/// A route whose lanes, stages and stages' configuration are others each time, and a second one that comes and
+/// goes. None of it drops payloads that begin with 1.
+fn changing(count: u8) -> String {
+    let byte = if count.is_multiple_of(2) { "2" } else { "3" };
+    let stage = |name: &str| {
+        format!(
+            "[[route.stage]]\nname = '{name}'\nplugin = 'byte-filter'\nconfig = {{ drop = {byte} }}\n"
+        )
+    };
+    let lanes = count / 2 % 3 + 1;
+    let mut text = format!(
+        "[[route]]\nname = 'load'\nfrom = '{}.in'\nto = 'load.out'\nlanes = {lanes}\n",
+        if count % 5 < 3 { "load" } else { "*" },
+    );
+    if count % 4 > 1 {
+        text += &stage("before");
+    }
+    text += &stage("keep");
+    if count.is_multiple_of(3) {
+        text += "[[route]]\nname = 'beside'\nfrom = 'load.in'\nto = 'beside'\n";
+        text += &stage("beside");
+    }
+    text
+}
 
 /// A configuration whose stage drops payloads that begin with a byte, written as TOML.
 fn dropping(byte: &str) -> String {
@@ -88,11 +113,12 @@ async fn twenty_reloads_under_load_lose_nothing_double_nothing_and_keep_the_orde
     });
 
     for count in 1..=RELOADS {
-        let byte = if count % 2 == 0 { "2" } else { "3" };
-        router.configure(&dropping(byte)).expect("it is written");
+        router.configure(&changing(count)).expect("it is written");
         until(&router, "applied", count).await;
         assert!(!counting.is_finished(), "a message was lost, doubled or out of order");
     }
+    router.configure(&dropping("2")).expect("it is written");
+    until(&router, "applied", RELOADS + 1).await;
     router.configure(&dropping("'no byte'")).expect("it is written");
     until(&router, "refused", 1).await;
     assert!(router.log().contains("load/keep"), "{}", router.log());

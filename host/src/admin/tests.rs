@@ -12,7 +12,7 @@ use super::*;
 use crate::{
     deploy::{DeployMetrics, Deployer, DeployerParts, PluginRules, VersionStore},
     net::NetMetrics,
-    router::{RouterMetrics, StageSet},
+    router::{Plans, RouterMetrics},
     wasm::{Compiler, Sandbox, SandboxMetrics},
 };
 
@@ -33,8 +33,7 @@ async fn stand() -> Stand {
             Sandbox::new(Compiler::InProcess, sandbox_metrics).expect("the engine starts"),
         ),
         store: VersionStore::open(folder.path().join("versions"), 10).expect("it is made"),
-        stages: Arc::new(StageSet::default()),
-        router_metrics,
+        plans: Arc::new(Plans::new(router_metrics)),
         metrics: DeployMetrics::register(&registry).expect("a new registry"),
     };
     let deployer = Deployer::new(parts, Path::new("plugins"), &[], |_| PluginRules::default());

@@ -7,6 +7,7 @@ use waypost_core::{PluginName, RouteDefinition};
 use super::{
     DeployError, Deployer, History, PluginRules, Via,
     deployer::Plugins,
+    knowledge::State,
     prepare::{Plugin, Prepared, Refused, Source},
 };
 use crate::wasm::Digest;
@@ -91,9 +92,9 @@ impl Deployer {
         Ok((self.prepare(plugin, source).await?, Some(via)))
     }
 
-    /// Lets the stages have other configurations, and their plugins other limits and grants. The stages stay the
-    /// same, and so do the artefacts that run in them: each is configured and tried again beside what runs,
-    /// and all that changes is swapped in one step.
+    /// Lets there be these routes, and their plugins have these limits, grants and keys to trust. An artefact that
+    /// runs stays, unless its pin forbids it; where something is new for it, it is configured and tried again beside
+    /// what runs. A plugin that comes anew is loaded as at a start. All that changes is swapped in one step.
     ///
     /// # Errors
     ///
@@ -106,30 +107,66 @@ impl Deployer {
         let _turn = self.deploying.lock().await;
         let (before, next) = (self.plugins(), plugins_of(&self.folder, routes, rules));
         let changed = next.values().filter(|plugin| before.get(&plugin.name) != Some(*plugin));
-        let preparing = changed.filter_map(|plugin| {
-            let source = Source::Kept(self.active(&plugin.name)?);
-            Some(async move { (plugin, self.prepare(plugin, source).await) })
-        });
+        let preparing = changed.map(|plugin| async move { (plugin, self.again(plugin).await) });
         let (mut ready, mut errors) = (Vec::new(), Vec::new());
         for (plugin, prepared) in futures_util::future::join_all(preparing).await {
             match prepared {
-                Ok(prepared) => ready.push((plugin.name.clone(), prepared)),
+                Ok((prepared, via)) => ready.push((plugin, prepared, via)),
                 Err(refused) => errors.push(refused.error),
             }
+        }
+        for (plugin, prepared, via) in &ready {
+            if !errors.is_empty() {
+                break;
+            }
+            errors.extend(self.keep(&plugin.name, prepared, *via).err());
         }
         if !errors.is_empty() {
             return Err(errors);
         }
-        self.swap(ready.iter().flat_map(|(_, prepared)| &prepared.versions), false);
-        self.plugins.store(Arc::new(next));
+        let versions: Vec<_> =
+            ready.iter().flat_map(|(_, prepared, _)| &prepared.versions).cloned().collect();
+        self.count_swaps(&versions);
+        self.plans.define(routes, &versions);
         let mut states = self.state();
-        for (name, prepared) in ready {
-            let state = states.entry(name).or_default();
+        for (plugin, prepared, via) in ready {
+            let state = states.entry(plugin.name.clone()).or_default();
+            if via.is_some() {
+                self.metrics.deploys.with_label_values(&[plugin.name.as_str(), "accepted"]).inc();
+                state.deploys += 1;
+                state.refused = None;
+            }
+            if !before.get(&plugin.name).is_some_and(|before| before.is_in_stages_of(plugin)) {
+                // What it did before is not to be told apart from what other stages did.
+                state.trial = None;
+            }
+            state.manifest = Some(prepared.manifest.clone());
             // Those that ran before have the configuration from before.
             state.before = None;
             state.running = Some(prepared);
         }
+        for name in before.keys().filter(|name| !next.contains_key(*name)) {
+            if let Some(state) = states.get_mut(name) {
+                let history = std::mem::take(&mut state.history);
+                *state = State { history, deploys: state.deploys, ..State::default() };
+            }
+        }
+        drop(states);
+        self.plugins.store(Arc::new(next));
         Ok(())
+    }
+
+    /// The version of a plugin under another configuration: of the artefact that runs, if one does and its pin
+    /// allows it.
+    async fn again(&self, plugin: &Plugin) -> Result<(Prepared, Option<Via>), Box<Refused>> {
+        let (history, is_running) = match self.state().get(&plugin.name) {
+            Some(state) => (state.history.clone(), state.running.is_some()),
+            None => (History::default(), false),
+        };
+        match history.active.filter(|active| is_running && plugin.rules.trust.allows(*active)) {
+            Some(active) => Ok((self.prepare(plugin, Source::Kept(active)).await?, None)),
+            None => self.first(plugin, Some(&history)).await,
+        }
     }
 }
 

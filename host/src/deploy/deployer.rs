@@ -9,7 +9,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use tokio::{runtime::Handle, sync::Notify, time::Instant};
-use waypost_core::{PluginName, RouteDefinition, RouteName, StageDefinition, StageName};
+use waypost_core::{PluginName, RouteDefinition, RouteName, StageDefinition};
 
 use super::{
     DeployError, DeployMetrics, PluginRules, VersionStore, Via,
@@ -20,7 +20,7 @@ use super::{
     trust::read_signature,
 };
 use crate::{
-    router::{RouterMetrics, StageSet, stage::Stage},
+    router::{Plans, RouterMetrics, stage::Stage},
     wasm::{Digest, Sandbox},
 };
 
@@ -40,9 +40,7 @@ pub struct Deployer {
     pub(super) store: VersionStore,
     pub(super) folder: PathBuf,
     pub(super) plugins: ArcSwap<Plugins>,
-    /// Each route's stages in the order of its definition.
-    order: BTreeMap<RouteName, Vec<StageName>>,
-    stages: Arc<StageSet>,
+    pub(super) plans: Arc<Plans>,
     pub(super) router_metrics: Arc<RouterMetrics>,
     pub(super) metrics: DeployMetrics,
     pub(super) known: Mutex<BTreeMap<PluginName, State>>,
@@ -63,15 +61,13 @@ pub struct DeployerParts {
     /// Keeps them.
     pub store: VersionStore,
     /// Where their versions run.
-    pub stages: Arc<StageSet>,
-    /// What the router counts of stages.
-    pub router_metrics: Arc<RouterMetrics>,
+    pub plans: Arc<Plans>,
     /// What deploys count.
     pub metrics: DeployMetrics,
 }
 
 impl Deployer {
-    /// A deployer for the plugins that these routes use. Nothing is loaded yet.
+    /// A deployer for these routes, which are planned, and the plugins that they use. Nothing is loaded yet.
     #[must_use]
     pub fn new(
         parts: DeployerParts,
@@ -79,21 +75,17 @@ impl Deployer {
         routes: &[RouteDefinition],
         rules: impl Fn(&PluginName) -> PluginRules,
     ) -> Self {
-        let names = |route: &RouteDefinition| {
-            let names = route.stages.iter().map(|stage| stage.name.clone()).collect();
-            (route.name.clone(), names)
-        };
-        let order = routes.iter().map(names).collect();
         let plugins = ArcSwap::from_pointee(plugins_of(folder, routes, rules));
         let folder = folder.to_owned();
-        let DeployerParts { sandbox, store, stages, router_metrics, metrics } = parts;
+        let DeployerParts { sandbox, store, plans, metrics } = parts;
+        plans.define(routes, &[]);
+        let router_metrics = plans.metrics().clone();
         Self {
             sandbox,
             store,
             folder,
             plugins,
-            order,
-            stages,
+            plans,
             router_metrics,
             metrics,
             known: Mutex::default(),
@@ -307,11 +299,9 @@ impl Deployer {
         prepared: Prepared,
         via: Option<Via>,
     ) -> Result<(), DeployError> {
-        let digest = prepared.digest;
-        let Signed { bytes, signature } = &prepared.artefact;
-        self.store.put(digest, bytes, signature.as_deref())?;
-        let is_first = self.record(name, &prepared, via)?;
-        self.swap(prepared.versions.iter(), is_first);
+        let is_first = self.keep(name, &prepared, via)?;
+        self.count_swaps(&prepared.versions);
+        self.plans.swap(&prepared.versions);
         self.metrics.deploys.with_label_values(&[name.as_str(), "accepted"]).inc();
         let at_swap = self.counts_of(name);
         let is_return = matches!(via, Some(Via::Rollback | Via::AutomaticRollback));
@@ -332,33 +322,26 @@ impl Deployer {
         Ok(())
     }
 
-    /// Swaps versions into their stages, all in one step; they are counted unless they are the first.
-    pub(super) fn swap<'a>(
+    /// Keeps an artefact, and records that it runs. Gives whether none of its plugin ran before.
+    pub(super) fn keep(
         &self,
-        versions: impl Iterator<Item = &'a (RouteName, Stage)>,
-        is_first: bool,
-    ) {
-        let mut routes = (*self.stages.all()).clone();
-        for (route, stage) in versions {
-            if !is_first {
-                let swaps = &self.router_metrics.swaps;
-                swaps.with_label_values(&[route.as_str(), stage.name.as_str()]).inc();
-            }
-            let mut stages = routes.remove(route.as_str()).unwrap_or_default().to_vec();
-            match stages.iter_mut().find(|known| known.name == stage.name) {
-                Some(known) => *known = stage.clone(),
-                None => stages.push(stage.clone()),
-            }
-            self.sort(route, &mut stages);
-            routes.insert(route.as_str().to_owned(), stages.into());
-        }
-        self.stages.replace(routes);
+        name: &PluginName,
+        prepared: &Prepared,
+        via: Option<Via>,
+    ) -> Result<bool, DeployError> {
+        let Signed { bytes, signature } = &prepared.artefact;
+        self.store.put(prepared.digest, bytes, signature.as_deref())?;
+        self.record(name, prepared, via)
     }
 
-    /// Brings a route's stages into the order of its definition; they load in any order.
-    fn sort(&self, route: &RouteName, stages: &mut [Stage]) {
-        if let Some(order) = self.order.get(route) {
-            stages.sort_by_key(|stage| order.iter().position(|name| *name == stage.name));
+    /// Counts the versions that are about to run where others do.
+    pub(super) fn count_swaps(&self, versions: &[(RouteName, Stage)]) {
+        for (route, stage) in versions {
+            let plan = self.plans.of(route);
+            if plan.is_some_and(|plan| plan.stages.iter().any(|known| known.name == stage.name)) {
+                let labels = [route.as_str(), stage.name.as_str()];
+                self.router_metrics.swaps.with_label_values(&labels).inc();
+            }
         }
     }
 }

@@ -27,6 +27,16 @@ pub(super) struct Plugin {
 }
 
 impl Plugin {
+    /// Whether it runs in the same stages as another, whatever they are configured with.
+    pub(super) fn is_in_stages_of(&self, other: &Self) -> bool {
+        let names = |plugin: &Self| -> Vec<_> {
+            let names =
+                plugin.stages.iter().map(|(route, stage)| (route.clone(), stage.name.clone()));
+            names.collect()
+        };
+        names(self) == names(other)
+    }
+
     /// The file of its artefact's signature.
     pub(super) fn signature_file(&self) -> PathBuf {
         beside(&self.file)

@@ -15,7 +15,7 @@ use waypost_protocol::Pattern;
 
 use super::*;
 use crate::{
-    router::{RouterMetrics, StageSet},
+    router::{Plan, Plans, RouterMetrics},
     wasm::{Compiler, Digest, Sandbox, SandboxMetrics},
 };
 
@@ -25,7 +25,7 @@ const PICKY: &str = "(if (i32.gt_u (local.get 1) (i32.const 2)) (then (unreachab
 
 struct Stand {
     deployer: Arc<Deployer>,
-    stages: Arc<StageSet>,
+    plans: Arc<Plans>,
     metrics: DeployMetrics,
     router_metrics: Arc<RouterMetrics>,
     folder: tempfile::TempDir,
@@ -37,6 +37,34 @@ fn stage(name: &str, configuration: &str) -> StageDefinition {
         plugin: PluginName::parse("guest").expect("a name"),
         configuration: configuration.into(),
     }
+}
+
+fn route_with(stages: Vec<StageDefinition>) -> RouteDefinition {
+    route_named("route", stages)
+}
+
+fn route_named(name: &str, stages: Vec<StageDefinition>) -> RouteDefinition {
+    RouteDefinition {
+        name: RouteName::parse(name).expect("a name"),
+        source: Pattern::parse("in").expect("a pattern"),
+        stages,
+        destination: Destination::FromPlugin,
+        lanes: std::num::NonZeroU16::MIN,
+        batch: BatchPolicy::default(),
+        breaker: BreakerPolicy::default(),
+        retry: RetryPolicy::default(),
+    }
+}
+
+/// How a route runs.
+fn plan(plans: &Plans, route: &str) -> Option<Arc<Plan>> {
+    plans.of(&RouteName::parse(route).expect("a name"))
+}
+
+/// The digest that each stage of a route runs, in order.
+fn running(plans: &Plans, route: &str) -> Vec<[u8; 32]> {
+    let plan = plan(plans, route).expect("it is there");
+    plan.stages.iter().map(|stage| stage.version.run().digest).collect()
 }
 
 fn stand(stages: Vec<StageDefinition>) -> Stand {
@@ -59,29 +87,18 @@ fn stand_under(
     let registry = Registry::new();
     let metrics = SandboxMetrics::register(&registry).expect("a new registry");
     let sandbox = Sandbox::new(Compiler::InProcess, Arc::new(metrics)).expect("the engine starts");
-    let set = Arc::new(StageSet::default());
-    let route = RouteDefinition {
-        name: RouteName::parse("route").expect("a name"),
-        source: Pattern::parse("in").expect("a pattern"),
-        stages,
-        destination: Destination::FromPlugin,
-        lanes: std::num::NonZeroU16::MIN,
-        batch: BatchPolicy::default(),
-        breaker: BreakerPolicy::default(),
-        retry: RetryPolicy::default(),
-    };
     let metrics = DeployMetrics::register(&registry).expect("a new registry");
     let store = VersionStore::open(folder.path().join("versions"), 10).expect("it is made");
     let router_metrics = Arc::new(RouterMetrics::register(&registry).expect("a new registry"));
+    let plans = Arc::new(Plans::new(router_metrics.clone()));
     let parts = DeployerParts {
         sandbox: Arc::new(sandbox),
         store,
-        stages: set.clone(),
-        router_metrics: router_metrics.clone(),
+        plans: plans.clone(),
         metrics: metrics.clone(),
     };
-    let deployer = Deployer::new(parts, path, &[route], |_| rules.clone());
-    Stand { deployer: Arc::new(deployer), stages: set, metrics, router_metrics, folder }
+    let deployer = Deployer::new(parts, path, &[route_with(stages)], |_| rules.clone());
+    Stand { deployer: Arc::new(deployer), plans, metrics, router_metrics, folder }
 }
 
 impl Stand {
@@ -91,7 +108,7 @@ impl Stand {
 
     /// The digest that each stage of the route runs, in order.
     fn running(&self) -> Vec<[u8; 32]> {
-        self.stages.of("route").iter().map(|stage| stage.version.run().digest).collect()
+        running(&self.plans, "route")
     }
 }
 
@@ -112,8 +129,8 @@ async fn a_route_runs_its_stages_in_the_order_of_its_definition() {
     let digest = stand.put(&build(1));
     stand.deployer.load().await.expect("both stages accept it");
     assert_eq!(stand.running(), [digest.0; 2]);
-    let names: Vec<String> =
-        stand.stages.of("route").iter().map(|stage| stage.name.as_str().to_owned()).collect();
+    let plan = plan(&stand.plans, "route").expect("it is there");
+    let names: Vec<&str> = plan.stages.iter().map(|stage| stage.name.as_str()).collect();
     assert_eq!(names, ["second", "first"]);
     let status = &stand.deployer.status()[0];
     assert_eq!((status.deploys, status.digest.as_str()), (1, digest.to_string().as_str()));
@@ -217,7 +234,7 @@ async fn a_link_to_the_folder_may_be_turned_to_another() {
     symlink(&old, &link).expect("a link");
     put(&old, &build(1));
     let second = put(&new, &build(2));
-    let Stand { deployer, stages, folder: _folder, .. } =
+    let Stand { deployer, plans, folder: _folder, .. } =
         stand_in(&link, vec![stage("only", "{}")], stand.folder);
     deployer.load().await.expect("it is accepted");
     let look_interval = Duration::from_millis(20);
@@ -226,7 +243,7 @@ async fn a_link_to_the_folder_may_be_turned_to_another() {
     symlink(&new, &turned).expect("a link");
     fs::rename(&turned, &link).expect("it is turned");
     let swapped = async {
-        while stages.of("route").first().map(|stage| stage.version.run().digest) != Some(second.0) {
+        while running(&plans, "route") != [second.0] {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };

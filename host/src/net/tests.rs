@@ -12,7 +12,7 @@ use waypost_protocol::{
 };
 
 use super::*;
-use crate::router::{LaneLimits, Router, RouterMetrics, RouterSettings, StageSet};
+use crate::router::{LaneLimits, Plans, Router, RouterMetrics, RouterSettings};
 
 struct Running {
     server: Server,
@@ -64,6 +64,11 @@ fn start() -> Running {
 }
 
 /// Starts with other settings than those of most tests.
+fn no_routes(registry: &prometheus::Registry) -> std::sync::Arc<Plans> {
+    let metrics = RouterMetrics::register(registry).expect("a new registry");
+    std::sync::Arc::new(Plans::new(std::sync::Arc::new(metrics)))
+}
+
 fn start_with(set: impl FnOnce(&mut NetSettings)) -> Running {
     let state = tempfile::tempdir().expect("a folder");
     let mut settings = settings(state.path());
@@ -71,14 +76,12 @@ fn start_with(set: impl FnOnce(&mut NetSettings)) -> Running {
     let registry = prometheus::Registry::new();
     let metrics = std::sync::Arc::new(NetMetrics::register(&registry).expect("a new registry"));
     let router = Router::start(
-        Vec::new(),
-        std::sync::Arc::new(StageSet::default()),
+        no_routes(&registry),
         RouterSettings {
             lane: LaneLimits { batches: 4, bytes: 1 << 20 },
             block_max: Duration::from_millis(300),
             topics: Vec::new(),
         },
-        std::sync::Arc::new(RouterMetrics::register(&registry).expect("a new registry")),
     );
     let server = Server::bind(settings, router, metrics.clone()).expect("loopback is free");
     let endpoint = client(&server.ca().expect("the development authority"), ALPN);
@@ -307,14 +310,12 @@ async fn an_address_that_others_reach_is_refused_without_the_word_insecure() {
     let registry = prometheus::Registry::new();
     let metrics = std::sync::Arc::new(NetMetrics::register(&registry).expect("a new registry"));
     let router = Router::start(
-        Vec::new(),
-        std::sync::Arc::new(StageSet::default()),
+        no_routes(&registry),
         RouterSettings {
             lane: LaneLimits { batches: 1, bytes: 1 },
             block_max: Duration::from_secs(1),
             topics: Vec::new(),
         },
-        std::sync::Arc::new(RouterMetrics::register(&registry).expect("a new registry")),
     );
     let refused = Server::bind(open, router, metrics).expect_err("anyone could come in");
     assert!(matches!(refused, BindError::Unauthenticated(_)), "{refused}");

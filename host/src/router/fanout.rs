@@ -9,8 +9,11 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use futures_util::future::join_all;
-use waypost_core::{Dropped, EntryId, Lineage, OnFull, RouteTable, TopicRuleId, TopicRules};
+use waypost_core::{
+    Dropped, EntryId, Lineage, OnFull, RouteTable, TopicRule, TopicRuleId, TopicRules,
+};
 use waypost_protocol::{Batch, Envelope, ErrorCode, Inbox, MessageView, Pattern, request};
 
 use super::{
@@ -32,7 +35,7 @@ pub(super) enum Target {
 #[derive(Debug)]
 pub(super) struct Fanout {
     table: RwLock<RouteTable<Target>>,
-    rules: TopicRules,
+    rules: ArcSwap<TopicRules>,
     block_max_ms: AtomicU64,
     pub(super) metrics: Arc<RouterMetrics>,
     pub(super) taps: Arc<Taps>,
@@ -112,7 +115,7 @@ impl Fanout {
         metrics.announce_rules(&rules);
         let fanout = Self {
             table: RwLock::default(),
-            rules,
+            rules: ArcSwap::from_pointee(rules),
             block_max_ms: AtomicU64::default(),
             metrics,
             taps: Arc::default(),
@@ -127,16 +130,28 @@ impl Fanout {
         self.block_max_ms.store(ms, Ordering::Relaxed);
     }
 
+    /// What holds for topics from now on. What waits in a queue stays under the rule that it came under.
+    pub(super) fn set_rules(&self, rules: Vec<TopicRule>) {
+        let next = self.rules.load().replaced(rules);
+        self.metrics.announce_rules(&next);
+        self.rules.store(Arc::new(next));
+    }
+
     fn block_max(&self) -> Duration {
         Duration::from_millis(self.block_max_ms.load(Ordering::Relaxed))
     }
 
+    /// Changes the table in one step.
+    pub(super) fn with_table<T>(&self, change: impl FnOnce(&mut RouteTable<Target>) -> T) -> T {
+        change(&mut self.table.write().unwrap_or_else(PoisonError::into_inner))
+    }
+
     pub(super) fn insert(&self, pattern: &Pattern, target: Target) -> EntryId {
-        self.table.write().unwrap_or_else(PoisonError::into_inner).insert(pattern, target)
+        self.with_table(|table| table.insert(pattern, target))
     }
 
     pub(super) fn remove(&self, id: EntryId) -> bool {
-        self.table.write().unwrap_or_else(PoisonError::into_inner).remove(id)
+        self.with_table(|table| table.remove(id))
     }
 
     /// Who gets which messages, and how many messages nobody gets, which are counted.
@@ -213,12 +228,13 @@ impl Fanout {
 
     /// Puts a delivery into a queue, awaiting room where no rule for a topic says otherwise.
     pub(super) async fn admit(&self, queue: &QueueSender, delivery: Delivery) {
-        if self.rules.is_empty() {
+        let rules = self.rules.load_full();
+        if rules.is_empty() {
             self.admit_under(None, queue, delivery).await;
             return;
         }
         let Delivery { batch, envelope } = delivery;
-        for (rule, range) in self.rules.parts(&batch) {
+        for (rule, range) in rules.parts(&batch) {
             let Some(batch) = batch.part(range) else {
                 continue;
             };
@@ -237,14 +253,13 @@ impl Fanout {
         delivery: Delivery,
     ) -> bool {
         let messages = delivery.batch.len() as u64;
-        let when_full = match rule.and_then(|rule| self.rules.get(rule)) {
-            Some(known) => WhenFull {
-                on_full: known.on_full,
-                block_max: Duration::from_millis(known.block_max_ms),
-                rule,
-            },
+        let rules = self.rules.load();
+        let known = rule.and_then(|rule| rules.get(rule));
+        let when_full = match known.map(|known| (known.on_full, known.block_max_ms)) {
+            Some((on_full, ms)) => WhenFull { on_full, block_max: Duration::from_millis(ms), rule },
             None => WhenFull { on_full: OnFull::Block, block_max: self.block_max(), rule: None },
         };
+        drop(rules);
         match queue.admit(delivery, when_full).await {
             Admission::Admitted(dropped) => {
                 self.metrics.delivered.inc_by(messages);
@@ -258,7 +273,8 @@ impl Fanout {
     }
 
     fn count_dropped(&self, dropped: &Dropped) {
-        if let Some(rule) = dropped.rule.and_then(|rule| self.rules.get(rule)) {
+        let rules = self.rules.load();
+        if let Some(rule) = dropped.rule.and_then(|rule| rules.get(rule)) {
             let labels = [rule.pattern.as_str(), rule.on_full.name()];
             let counter = self.metrics.topic_dropped.with_label_values(&labels);
             counter.inc_by(dropped.messages as u64);
@@ -270,7 +286,7 @@ impl Fanout {
         let (mut routes, mut subscriptions) = (Vec::new(), 0);
         let table = self.table.read().unwrap_or_else(PoisonError::into_inner);
         for_each_target(&table, topic, |_, target| match target {
-            Target::Route(inlet) => routes.push(inlet.definition.name.as_str().to_owned()),
+            Target::Route(inlet) => routes.push(inlet.name.as_str().to_owned()),
             Target::Subscription(_) => subscriptions += 1,
         });
         (routes, subscriptions)

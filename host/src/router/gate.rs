@@ -24,6 +24,8 @@ struct State {
     breaker: Breaker,
     /// The version that its failures are of.
     version: Option<Arc<dyn StageVersion>>,
+    /// No plan has it any more, and no metric shows it.
+    is_retired: bool,
 }
 
 impl Gate {
@@ -33,7 +35,8 @@ impl Gate {
         policy: BreakerPolicy,
         metrics: Arc<RouterMetrics>,
     ) -> Self {
-        let state = Mutex::new(State { breaker: Breaker::new(policy), version: None });
+        let state =
+            Mutex::new(State { breaker: Breaker::new(policy), version: None, is_retired: false });
         Self { route, stage, policy, origin: Instant::now(), state, metrics }
     }
 
@@ -48,8 +51,8 @@ impl Gate {
         let mut state = self.state();
         if state.version.as_ref().is_some_and(|known| !Arc::ptr_eq(known, version)) {
             let was_open = state.breaker.state() != BreakerState::Closed;
-            *state = State { breaker: Breaker::new(self.policy), version: None };
-            if was_open {
+            (state.breaker, state.version) = (Breaker::new(self.policy), None);
+            if was_open && !state.is_retired {
                 self.tell_closed("another version runs, the breaker is closed");
             }
         }
@@ -59,11 +62,18 @@ impl Gate {
         }
     }
 
+    /// The stage has gone, or has another breaker; whoever waits here looks for it.
+    pub(super) fn retire(&self) {
+        self.state().is_retired = true;
+        let labels = [self.route.as_str(), self.stage.as_str()];
+        self.metrics.breaker_open.with_label_values(&labels).set(0);
+    }
+
     /// A call succeeded.
     pub(super) fn succeeded(&self) {
         let mut state = self.state();
         state.version = None;
-        if state.breaker.succeeded() {
+        if state.breaker.succeeded() && !state.is_retired {
             self.tell_closed("the plugin works again, the breaker is closed");
         }
     }
@@ -86,7 +96,7 @@ impl Gate {
         let mut state = self.state();
         state.version = Some(version.clone());
         let opened = count(&mut state.breaker, self.now_ms());
-        if opened {
+        if opened && !state.is_retired {
             let labels = [self.route.as_str(), self.stage.as_str()];
             self.metrics.breaker_opened.with_label_values(&labels).inc();
             self.metrics.breaker_open.with_label_values(&labels).set(1);

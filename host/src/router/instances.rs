@@ -2,8 +2,8 @@
 
 use std::{sync::Arc, time::Instant};
 
-use waypost_core::{Folded, RouteName, fold};
-use waypost_protocol::{Batch, ErrorCode, Limits};
+use waypost_core::{Folded, RouteName, StageName, fold};
+use waypost_protocol::{Batch, Limits};
 
 use super::{
     metrics::RouterMetrics,
@@ -16,7 +16,7 @@ pub(super) struct Instances {
     route: RouteName,
     metrics: Arc<RouterMetrics>,
     taps: Arc<Taps>,
-    running: Vec<Option<Running>>,
+    running: Vec<(StageName, Running)>,
 }
 
 /// An instance and the version that it is of.
@@ -38,24 +38,22 @@ impl Instances {
         Self { route, metrics, taps, running: Vec::new() }
     }
 
+    /// Lets go of those of other stages than these.
+    pub(super) fn keep(&mut self, stages: &[Stage]) {
+        self.running.retain(|(name, _)| stages.iter().any(|stage| stage.name == *name));
+    }
+
     /// Calls a stage with a batch, and folds its answer. An instance that failed is dropped.
     pub(super) async fn call(
         &mut self,
-        position: usize,
         stage: &Stage,
         batch: &Batch,
     ) -> Result<Folded, CallFailure> {
-        if self.running.len() <= position {
-            self.running.resize_with(position + 1, || None);
-        }
         let labels = [self.route.as_str(), stage.name.as_str()];
-        let Some(place) = self.running.get_mut(position) else {
-            let text = "no instance".into();
-            return Err(CallFailure::Start(StageFailure { code: ErrorCode::Internal, text }));
-        };
         let started = Instant::now();
+        let place = self.running.iter().position(|(name, _)| *name == stage.name);
         // Whatever an instance is after a failure, no other batch meets it.
-        let mut running = match place.take() {
+        let mut running = match place.map(|place| self.running.swap_remove(place).1) {
             Some(running) if Arc::ptr_eq(&running.version, &stage.version) => running,
             _ => {
                 let instance = stage.version.instantiate().await.map_err(CallFailure::Start)?;
@@ -70,7 +68,7 @@ impl Instances {
         let folded = folded.map_err(|error| {
             CallFailure::Process(StageFailure { code: error.code(), text: error.to_string() })
         })?;
-        *place = Some(running);
+        self.running.push((stage.name.clone(), running));
         self.taps.verdicts(&self.route, stage, batch, &output, &folded);
         Ok(folded)
     }

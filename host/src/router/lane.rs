@@ -11,22 +11,20 @@ use std::{
     time::Duration,
 };
 
+use futures_util::future::join_all;
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch},
     time::Instant,
 };
-use waypost_core::{
-    BatchPolicy, Lineage, RouteDefinition, StageDefinition, chained_lane_of, lane_of,
-};
+use waypost_core::{Lineage, RouteName, chained_lane_of, lane_of};
 use waypost_protocol::{Batch, BatchBuilder, ConnectionId, ErrorCode};
 
 use super::{
     chain::{ChainInbox, ChainedJob, Step},
     fanout::Fanout,
-    gate::Gate,
     pipeline::Pipeline,
+    plans::{Plan, Plans},
     publish::Published,
-    stage_set::StageSet,
 };
 
 /// How much a lane's inlet holds.
@@ -38,16 +36,23 @@ pub struct LaneLimits {
     pub bytes: usize,
 }
 
-/// Where batches enter a route.
+/// Where batches enter a route. When the last hold of it is dropped, nothing comes to its lanes any more: they do
+/// what they have and end.
 #[derive(Debug)]
 pub(super) struct RouteInlet {
-    pub(super) definition: RouteDefinition,
+    pub(super) name: RouteName,
+    lane_count: NonZeroU16,
     limits: LaneLimits,
     // Emptied when the router drains: the lanes end once they have done what is queued.
     lanes: RwLock<Vec<LaneInlet>>,
     /// One for each lane.
     inboxes: Vec<ChainInbox>,
+    ended: Ended,
 }
+
+/// Tells when all lanes of an inlet have ended.
+#[derive(Debug, Clone)]
+pub(super) struct Ended(watch::Receiver<()>);
 
 /// Held by each lane that may still get something from a publisher, or give up on something.
 pub(super) type Publishing = mpsc::Sender<()>;
@@ -70,21 +75,23 @@ struct Job {
 
 impl RouteInlet {
     /// Starts a route's lanes on the current runtime.
+    ///
+    /// They take nothing from publishers before all of `after` have ended. What comes out of routes they take at once:
+    /// whoever waits for it may be among those.
     pub(super) fn start(
-        definition: RouteDefinition,
-        stages: &Arc<StageSet>,
+        plan: &Arc<Plan>,
+        after: Vec<Ended>,
+        plans: &Arc<Plans>,
         fanout: &Arc<Fanout>,
         limits: LaneLimits,
         publishing: &Publishing,
         tasks: &mut tokio::task::JoinSet<()>,
     ) -> Self {
         let (mut lanes, mut inboxes) = (Vec::new(), Vec::new());
-        let (name, policy) = (&definition.name, definition.breaker);
-        let gate = |stage: &StageDefinition| {
-            Gate::new(name.clone(), stage.name.clone(), policy, fanout.metrics.clone())
-        };
-        let gates: Arc<[Gate]> = definition.stages.iter().map(gate).collect();
-        for number in 0..definition.lanes.get() {
+        let (running, ended) = watch::channel(());
+        let running = Arc::new(running);
+        let (name, lane_count) = (plan.definition.name.clone(), plan.definition.lanes);
+        for number in 0..lane_count.get() {
             let (jobs, inlet) = mpsc::channel(limits.batches.max(1));
             // A semaphore's permits are bounded; a batch is bounded by a u32.
             let room = Arc::new(Semaphore::new(limits.bytes.clamp(1, Semaphore::MAX_PERMITS)));
@@ -93,23 +100,32 @@ impl RouteInlet {
                 inlet,
                 held: None,
                 inbox: inbox.clone(),
-                policy: definition.batch,
                 pipeline: Pipeline::new(
-                    &definition,
+                    plan.clone(),
                     number,
                     inbox.clone(),
-                    stages.clone(),
-                    gates.clone(),
+                    plans.clone(),
                     fanout.clone(),
                 ),
                 publishing: Some(publishing.clone()),
                 is_publishers_turn: false,
+                after: after.clone(),
+                _running: running.clone(),
             };
             tasks.spawn(lane.run());
             lanes.push(LaneInlet { jobs, room });
             inboxes.push(inbox);
         }
-        Self { definition, limits, lanes: RwLock::new(lanes), inboxes }
+        let (lanes, ended) = (RwLock::new(lanes), Ended(ended));
+        Self { name, lane_count, limits, lanes, inboxes, ended }
+    }
+
+    pub(super) fn lane_count(&self) -> NonZeroU16 {
+        self.lane_count
+    }
+
+    pub(super) fn ended(&self) -> Ended {
+        self.ended.clone()
     }
 
     /// Hands a batch to its lanes, awaiting room in each. Gives one receiver for each lane.
@@ -167,7 +183,7 @@ impl RouteInlet {
         batch: &Batch,
         lane_of: impl Fn(Option<&[u8]>, NonZeroU16) -> u16,
     ) -> Vec<(u16, Batch)> {
-        let lanes = self.definition.lanes;
+        let lanes = self.lane_count;
         if lanes.get() == 1 {
             return vec![(0, batch.clone())];
         }
@@ -183,17 +199,38 @@ impl RouteInlet {
     }
 }
 
+impl Drop for RouteInlet {
+    fn drop(&mut self) {
+        self.close_chain();
+    }
+}
+
+impl Ended {
+    /// Resolves when they have.
+    async fn wait(&mut self) {
+        while self.0.changed().await.is_ok() {}
+    }
+
+    /// Whether they have.
+    pub(super) fn is_over(&self) -> bool {
+        self.0.has_changed().is_err()
+    }
+}
+
 struct Lane {
     inlet: mpsc::Receiver<Job>,
     /// A job that did not fit the batch before it.
     held: Option<Job>,
     inbox: ChainInbox,
-    policy: BatchPolicy,
     pipeline: Pipeline,
     /// Let go of when nothing more comes from publishers.
     publishing: Option<Publishing>,
     /// A batch from another route was done last.
     is_publishers_turn: bool,
+    /// The lanes that the route had before, of which some may still be at work.
+    after: Vec<Ended>,
+    /// Dropped with the lane.
+    _running: Arc<watch::Sender<()>>,
 }
 
 /// What a lane does next.
@@ -206,6 +243,8 @@ enum Next {
     Due,
     /// It gives up on what is parked: publishers send nothing more.
     GiveUp,
+    /// Whatever there is by now.
+    Look,
     /// Nothing more.
     End,
 }
@@ -214,12 +253,17 @@ impl Lane {
     async fn run(mut self) {
         loop {
             match self.next().await {
-                Next::Jobs(jobs) => self.do_jobs(jobs).await,
+                Next::Jobs(jobs) => {
+                    self.pipeline.catch_up().await;
+                    self.do_jobs(jobs).await;
+                }
                 Next::Chained(job) => {
+                    self.pipeline.catch_up().await;
                     self.pipeline.run_chained(job).await;
                     self.is_publishers_turn = true;
                 }
                 Next::Due => self.pipeline.run_due().await,
+                Next::Look => {}
                 Next::GiveUp => {
                     self.pipeline.give_up().await;
                     self.publishing = None;
@@ -248,6 +292,8 @@ impl Lane {
     /// Awaits what is to be done. Parked messages go before new ones, and what comes out of routes before what
     /// comes from publishers, but in turns when there is always both.
     async fn next(&mut self) -> Next {
+        self.pipeline.look();
+        self.after.retain(|ended| !ended.is_over());
         let due = self.pipeline.next_due();
         match due {
             Some(due) if due <= Instant::now() => return Next::Due,
@@ -261,7 +307,8 @@ impl Lane {
         if !is_publishers_turn && let Some(job) = self.inbox.take_deeper_than(0) {
             return Next::Chained(job);
         }
-        if let Some(first) = self.held.take().or_else(|| self.inlet.try_recv().ok()) {
+        let waits = !self.after.is_empty();
+        if !waits && let Some(first) = self.held.take().or_else(|| self.inlet.try_recv().ok()) {
             return Next::Jobs(self.joined_by(first).await);
         }
         let due = async {
@@ -270,10 +317,20 @@ impl Lane {
                 None => std::future::pending().await,
             }
         };
+        let is_publishing = self.publishing.is_some();
+        let chained = async {
+            match self.inbox.deeper_than(0).await {
+                // Nothing more comes from routes, but what publishers gave is still there.
+                None if is_publishing => std::future::pending().await,
+                chained => chained.map_or(Next::End, Next::Chained),
+            }
+        };
+        let before = join_all(self.after.iter_mut().map(Ended::wait));
         let first = tokio::select! {
             () = due => return Next::Due,
-            chained = self.inbox.deeper_than(0) => return chained.map_or(Next::End, Next::Chained),
-            job = self.inlet.recv(), if self.publishing.is_some() => job,
+            chained = chained => return chained,
+            _ = before, if waits => return Next::Look,
+            job = self.inlet.recv(), if !waits && is_publishing => job,
         };
         match first {
             Some(first) => Next::Jobs(self.joined_by(first).await),
@@ -283,14 +340,14 @@ impl Lane {
 
     /// The jobs of the next batch after its first, by the policy's bounds.
     async fn joined_by(&mut self, first: Job) -> Vec<Job> {
-        let deadline = Instant::now() + Duration::from_millis(self.policy.linger_ms.into());
+        let policy = self.pipeline.batch_policy();
+        let deadline = Instant::now() + Duration::from_millis(policy.linger_ms.into());
         let (mut messages, mut bytes) = (first.batch.len(), first.batch.byte_len());
         let mut jobs = vec![first];
-        while messages < self.policy.max_messages as usize && bytes < self.policy.max_bytes as usize
-        {
+        while messages < policy.max_messages as usize && bytes < policy.max_bytes as usize {
             let next = match self.inlet.try_recv() {
                 Ok(job) => job,
-                Err(_) if self.policy.linger_ms == 0 => break,
+                Err(_) if policy.linger_ms == 0 => break,
                 Err(_) => {
                     let next = tokio::select! {
                         next = tokio::time::timeout_at(deadline, self.inlet.recv()) => next,
@@ -305,9 +362,7 @@ impl Lane {
             };
             messages += next.batch.len();
             bytes += next.batch.byte_len();
-            if messages > self.policy.max_messages as usize
-                || bytes > self.policy.max_bytes as usize
-            {
+            if messages > policy.max_messages as usize || bytes > policy.max_bytes as usize {
                 self.held = Some(next);
                 break;
             }

@@ -13,10 +13,11 @@ mod metrics;
 mod outlet;
 mod parked;
 mod pipeline;
+mod plans;
 mod publish;
 mod queue;
+mod routes;
 pub mod stage;
-mod stage_set;
 mod status;
 mod tap;
 #[cfg(test)]
@@ -34,12 +35,12 @@ use std::{
 use fanout::{Fanout, Target};
 use futures_util::future::{join, join_all, try_join_all};
 pub use lane::LaneLimits;
-use lane::RouteInlet;
 pub use metrics::RouterMetrics;
+pub use plans::{Plan, Plans};
 pub use publish::{Origin, Pending, Published};
 pub use queue::{Delivery, Received};
 use queue::{QueueReceiver, QueueSender};
-pub use stage_set::StageSet;
+use routes::Routes;
 pub use status::{
     BreakerStatus, ExplainedRoute, ExplainedSubscription, Explanation, RouteStage, RouteStatus,
     StageStatus, SubscriptionStatus, TopicStatus,
@@ -47,12 +48,9 @@ pub use status::{
 pub use tap::{
     ShownHeader, ShownKey, ShownPayload, ShownValue, ShownVerdict, Sight, Tap, TapEvent, TapFilter,
 };
-use tokio::{
-    sync::{RwLock, mpsc},
-    task::JoinSet,
-};
+use tokio::sync::{RwLock, mpsc};
 pub use waypost_core::QueueLimits;
-use waypost_core::{EntryId, RouteDefinition, TopicRule, TopicRules};
+use waypost_core::{EntryId, TopicRule, TopicRules};
 use waypost_protocol::{Batch, ConnectionId, Envelope, ErrorCode, Pattern, SubscriptionId};
 
 use crate::time::now_ms;
@@ -75,10 +73,9 @@ pub struct Router(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     fanout: Arc<Fanout>,
-    stages: Arc<StageSet>,
-    routes: Vec<Arc<RouteInlet>>,
+    plans: Arc<Plans>,
+    routes: Mutex<Routes>,
     listeners: Mutex<HashMap<EntryId, Listener>>,
-    lanes: Mutex<JoinSet<()>>,
     /// Ends when no lane has anything left that comes from a publisher, or that it gives up on.
     published: tokio::sync::Mutex<mpsc::Receiver<()>>,
     draining: AtomicBool,
@@ -104,56 +101,47 @@ pub struct Subscription {
 }
 
 impl Router {
-    /// Starts the lanes of these routes on the current runtime. The stages are looked up in `stages`
-    /// for each batch.
+    /// Starts the lanes of the routes that there are plans for on the current runtime. They look at the plan of
+    /// their route for each batch.
     #[must_use]
-    pub fn start(
-        routes: Vec<RouteDefinition>,
-        stages: Arc<StageSet>,
-        settings: RouterSettings,
-        metrics: Arc<RouterMetrics>,
-    ) -> Self {
-        let fanout =
-            Arc::new(Fanout::new(TopicRules::new(settings.topics), settings.block_max, metrics));
-        let mut lanes = JoinSet::new();
+    pub fn start(plans: Arc<Plans>, settings: RouterSettings) -> Self {
+        let (rules, metrics) = (TopicRules::new(settings.topics), plans.metrics().clone());
+        let fanout = Arc::new(Fanout::new(rules, settings.block_max, metrics));
         let (publishing, published) = mpsc::channel(1);
-        let mut inlets = Vec::new();
-        for definition in routes {
-            fanout.metrics.announce(&definition);
-            let source = definition.source.clone();
-            let inlet = RouteInlet::start(
-                definition,
-                &stages,
-                &fanout,
-                settings.lane,
-                &publishing,
-                &mut lanes,
-            );
-            let inlet = Arc::new(inlet);
-            fanout.insert(&source, Target::Route(inlet.clone()));
-            inlets.push(inlet);
-        }
-        Self(Arc::new(Inner {
+        let router = Self(Arc::new(Inner {
             fanout,
-            stages,
-            routes: inlets,
+            plans,
+            routes: Mutex::new(Routes::new(settings.lane, publishing)),
             listeners: Mutex::default(),
-            lanes: Mutex::new(lanes),
             published: tokio::sync::Mutex::new(published),
             draining: AtomicBool::new(false),
             admitting: RwLock::default(),
-        }))
+        }));
+        router.follow_plans();
+        router
     }
 
-    /// The stages that run.
+    /// How the routes run.
     #[must_use]
-    pub fn stages(&self) -> &Arc<StageSet> {
-        &self.0.stages
+    pub fn plans(&self) -> &Arc<Plans> {
+        &self.0.plans
+    }
+
+    /// Lets the routes be those that there are plans for by now. One that is there no more gets nothing from now
+    /// on and ends once it has done what it has; what waits there for a plugin that works, or for another try,
+    /// becomes dead letters. So it is for one whose number of lanes is another, which then begins anew.
+    pub fn follow_plans(&self) {
+        self.routes().follow(&self.0.plans, &self.0.fanout);
     }
 
     /// How long a subscription may take nothing from now on while something waits for it.
     pub fn set_block_max(&self, block_max: Duration) {
         self.0.fanout.set_block_max(block_max);
+    }
+
+    /// What holds for topics from now on, the first that matches.
+    pub fn set_topics(&self, topics: Vec<TopicRule>) {
+        self.0.fanout.set_rules(topics);
     }
 
     /// Admits a batch, awaiting room wherever it goes. What it gives resolves once everything that
@@ -228,20 +216,18 @@ impl Router {
     pub async fn drain(&self) {
         self.0.draining.store(true, Ordering::Release);
         drop(self.0.admitting.write().await);
-        let lanes = || self.0.lanes.lock().unwrap_or_else(PoisonError::into_inner);
-        let mut running = std::mem::take(&mut *lanes());
-        for route in &self.0.routes {
-            route.close();
-        }
+        let mut running = self.routes().stop();
         // A lane ends only when none is left that could hand something on to it.
         while self.0.published.lock().await.recv().await.is_some() {}
-        for route in &self.0.routes {
-            route.close_chain();
-        }
+        self.routes().inlets().for_each(|inlet| inlet.close_chain());
         while running.join_next().await.is_some() {}
         let queues: Vec<QueueSender> =
             self.listeners().values().map(|listener| listener.queue.clone()).collect();
         self.0.fanout.end_subscriptions(&queues);
+    }
+
+    fn routes(&self) -> MutexGuard<'_, Routes> {
+        self.0.routes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn listeners(&self) -> MutexGuard<'_, HashMap<EntryId, Listener>> {

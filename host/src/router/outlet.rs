@@ -2,20 +2,20 @@
 
 use std::sync::Arc;
 
-use waypost_core::{DeadLetters, Destination, Failed, Failure, Lineage, MAX_HOPS, RouteDefinition};
+use waypost_core::{DeadLetters, Destination, Failed, Failure, Lineage, MAX_HOPS, RouteName};
 use waypost_protocol::{Batch, Envelope, ErrorCode, Limits};
 
 use super::{
     chain::Step,
     fanout::{Fanout, Onward},
-    stage::Stage,
+    stage::{Stage, is_same},
 };
 use crate::time::now_ms;
 
 /// Where a lane's batches leave.
 #[derive(Clone)]
 pub(super) struct Outlet {
-    definition: RouteDefinition,
+    route: RouteName,
     /// Which lane of the route.
     lane: u16,
     fanout: Arc<Fanout>,
@@ -32,8 +32,8 @@ pub(super) struct Job {
 
 /// Dead letters that met the same versions and go on in the same way.
 struct Letters {
-    /// How many stages they met.
-    met: usize,
+    /// The stages that they met.
+    met: Vec<Stage>,
     /// How they come into other routes, if they may.
     onward: Option<Lineage>,
     envelope: Arc<Envelope>,
@@ -71,23 +71,29 @@ impl Job {
 }
 
 impl Outlet {
-    pub(super) fn new(definition: RouteDefinition, lane: u16, fanout: Arc<Fanout>) -> Self {
-        Self { definition, lane, fanout }
+    pub(super) fn new(route: RouteName, lane: u16, fanout: Arc<Fanout>) -> Self {
+        Self { route, lane, fanout }
     }
 
     /// Gives a batch that has all stages behind it its destination. What other routes take of it is done when
     /// the step is settled.
-    pub(super) async fn leave(&self, batch: Batch, stages: &[Stage], job: &mut Job) -> Step {
+    pub(super) async fn leave(
+        &self,
+        batch: Batch,
+        stages: &[Stage],
+        destination: &Destination,
+        job: &mut Job,
+    ) -> Step {
         let step = Step::default();
         let envelope = self.envelope(stages, job.lineage);
-        let Some(batch) = self.settle(job, batch, stages) else {
+        let Some(batch) = self.settle(job, batch, stages, destination) else {
             return step;
         };
-        let route = self.definition.name.as_str();
+        let route = self.route.as_str();
         let outputs = self.fanout.metrics.route_outputs.with_label_values(&[route]);
         outputs.inc_by(batch.len() as u64);
         let takers = |topic: &str| self.fanout.takers(topic);
-        self.fanout.taps.left(&self.definition.name, &batch, takers);
+        self.fanout.taps.left(&self.route, &batch, takers);
         let onward = Onward { lineage: job.lineage.onward(), lane: self.lane, step: &step };
         let delivered = self.fanout.deliver(&batch, &envelope, onward).await;
         for index in delivered.barred {
@@ -103,8 +109,14 @@ impl Outlet {
     }
 
     /// Gives every message its destination; those that have none become dead letters.
-    fn settle(&self, job: &mut Job, batch: Batch, stages: &[Stage]) -> Option<Batch> {
-        if let Destination::Topic(topic) = &self.definition.destination {
+    fn settle(
+        &self,
+        job: &mut Job,
+        batch: Batch,
+        stages: &[Stage],
+        destination: &Destination,
+    ) -> Option<Batch> {
+        if let Destination::Topic(topic) = destination {
             return batch.with_topic(topic);
         }
         if batch.single_topic().is_some_and(|topic| !topic.starts_with('$')) {
@@ -141,9 +153,9 @@ impl Outlet {
             End::In(met) => (met, met.last()),
             End::Behind(met) => (met, None),
         };
-        let route = self.definition.name.as_str();
+        let route = self.route.as_str();
         let reason = failed.code.name();
-        self.fanout.taps.dead(&self.definition.name, stage, batch, failed);
+        self.fanout.taps.dead(&self.route, stage, batch, failed);
         self.fanout.metrics.dead_letters.with_label_values(&[route, reason]).inc();
         let failure = Failure {
             code: failed.code,
@@ -159,11 +171,11 @@ impl Outlet {
         };
         let onward = job.lineage.letter(failed.code);
         let letters = match job.letters.last_mut() {
-            Some(letters) if letters.met == met.len() && letters.onward == onward => letters,
+            Some(letters) if is_same(&letters.met, met) && letters.onward == onward => letters,
             _ => {
                 let envelope = self.envelope(met, job.lineage);
-                let letters = DeadLetters::new(self.definition.name.clone(), Limits::default());
-                job.letters.push(Letters { met: met.len(), onward, envelope, letters });
+                let letters = DeadLetters::new(self.route.clone(), Limits::default());
+                job.letters.push(Letters { met: met.to_vec(), onward, envelope, letters });
                 let Some(letters) = job.letters.last_mut() else {
                     return;
                 };
@@ -175,10 +187,10 @@ impl Outlet {
         }
     }
 
-    /// Hands on the dead letters so far. To be called before the job's messages meet other versions.
+    /// Hands on the dead letters so far.
     pub(super) async fn deliver_letters(&self, job: &mut Job) -> Step {
         let step = Step::default();
-        let route = self.definition.name.as_str();
+        let route = self.route.as_str();
         for Letters { onward, envelope, mut letters, .. } in std::mem::take(&mut job.letters) {
             for batch in letters.finish() {
                 let onward = Onward { lineage: onward, lane: self.lane, step: &step };
@@ -194,7 +206,7 @@ impl Outlet {
         Arc::new(Envelope {
             ingest_ms: lineage.ingest_ms,
             hops: lineage.hops_behind(),
-            route: Some(self.definition.name.as_str().to_owned()),
+            route: Some(self.route.as_str().to_owned()),
             stages: stages.iter().map(|stage| stage.version.run().clone()).collect(),
             ..Envelope::default()
         })

@@ -3,16 +3,18 @@
 use std::sync::Arc;
 
 use tokio::time::{Duration, Instant};
-use waypost_core::{Lineage, Parking, Place, RetryPolicy, RouteName};
+use waypost_core::{Lineage, Parking, Place, RetryPolicy, RouteDefinition, RouteName, StageName};
 use waypost_protocol::Batch;
 
-use super::metrics::RouterMetrics;
+use super::{metrics::RouterMetrics, stage::Stage};
 
 /// A message that waits, as a batch of its own.
 #[derive(Debug)]
 pub(super) struct Parked {
     pub(super) batch: Batch,
     pub(super) lineage: Lineage,
+    /// What the route was when it began to wait.
+    pub(super) under: Arc<RouteDefinition>,
     /// How often it was tried; not at all if it only waits behind another.
     pub(super) attempts: u32,
     /// When it was tried first.
@@ -35,6 +37,8 @@ pub(super) struct Waiting {
     route: RouteName,
     pub(super) policy: RetryPolicy,
     parking: Parking<Parked>,
+    /// The stages that something was parked at; their places are their numbers, whatever the route becomes.
+    stages: Vec<StageName>,
     /// The parking's time is counted from here.
     origin: Instant,
     metrics: Arc<RouterMetrics>,
@@ -46,8 +50,8 @@ pub(super) struct Waiting {
 
 impl Waiting {
     pub(super) fn new(route: RouteName, policy: RetryPolicy, metrics: Arc<RouterMetrics>) -> Self {
-        let (parking, origin) = (Parking::default(), Instant::now());
-        Self { route, policy, parking, origin, metrics, told: 0, is_closed: false }
+        let (parking, stages, origin) = (Parking::default(), Vec::new(), Instant::now());
+        Self { route, policy, parking, stages, origin, metrics, told: 0, is_closed: false }
     }
 
     /// Whether the lane may take nothing new.
@@ -82,11 +86,40 @@ impl Waiting {
         taken
     }
 
+    /// The stage of a place.
+    pub(super) fn stage_of(&self, place: &Place) -> Option<&StageName> {
+        self.stages.get(place.stage())
+    }
+
+    /// Lets what is parked at stages that the route has no more be due at once, so that nothing overtakes it.
+    pub(super) fn hasten_other_than(&mut self, stages: &[Stage]) {
+        for (number, name) in self.stages.iter().enumerate() {
+            if !stages.iter().any(|stage| stage.name == *name) {
+                self.parking.hasten(number);
+            }
+        }
+    }
+
+    /// Whether something is due before all that came.
+    pub(super) fn is_hasty(&self) -> bool {
+        self.parking.next_due_ms() == Some(0)
+    }
+
+    fn number_of(&mut self, stage: &StageName) -> usize {
+        self.stages.iter().position(|known| known == stage).unwrap_or_else(|| {
+            self.stages.push(stage.clone());
+            self.stages.len() - 1
+        })
+    }
+
     /// The messages of a batch that must wait at a stage, by their index.
-    pub(super) fn following(&self, stage: usize, batch: &Batch) -> Vec<u32> {
+    pub(super) fn following(&self, stage: &StageName, batch: &Batch) -> Vec<u32> {
         if self.parking.is_empty() {
             return Vec::new();
         }
+        let Some(stage) = self.stages.iter().position(|known| known == stage) else {
+            return Vec::new();
+        };
         let messages = (0_u32..).zip(batch.iter());
         let held = messages.filter(|(_, message)| self.parking.holds(stage, message.key()));
         held.map(|(index, _)| index).collect()
@@ -95,7 +128,7 @@ impl Waiting {
     /// Parks a message that was tried, to be tried again after at least `asked_ms`.
     pub(super) fn park(
         &mut self,
-        stage: usize,
+        stage: &StageName,
         trial: Option<Place>,
         parked: Parked,
         asked_ms: u64,
@@ -107,6 +140,7 @@ impl Waiting {
             Some(place) => self.parking.park_first(place, parked, bytes, due),
             None => {
                 let key = parked.batch.get(0).and_then(|message| message.key().map(<[u8]>::to_vec));
+                let stage = self.number_of(stage);
                 self.parking.park(stage, key.as_deref(), parked, bytes, due);
             }
         }
@@ -116,20 +150,27 @@ impl Waiting {
     /// Lets messages of a batch wait behind those with their keys.
     pub(super) fn follow(
         &mut self,
-        stage: usize,
+        stage: &StageName,
         batch: &Batch,
         indices: &[u32],
         lineage: Lineage,
+        under: &Arc<RouteDefinition>,
     ) {
+        let stage = self.number_of(stage);
         for &index in indices {
             let key = batch.get(index as usize).and_then(|message| message.key());
             let (Some(key), Some(alone)) = (key, batch.gather(&[index])) else {
                 continue;
             };
             let bytes = alone.byte_len();
-            let error = String::new();
-            let parked =
-                Parked { batch: alone, lineage, attempts: 0, first_failure_ms: None, error };
+            let parked = Parked {
+                batch: alone,
+                lineage,
+                under: under.clone(),
+                attempts: 0,
+                first_failure_ms: None,
+                error: String::new(),
+            };
             self.parking.follow(stage, key, parked, bytes);
         }
         self.tell();
@@ -142,10 +183,11 @@ impl Waiting {
     }
 
     /// Everything that waits, with its stage.
-    pub(super) fn drain(&mut self) -> Vec<(usize, Parked)> {
+    pub(super) fn drain(&mut self) -> Vec<(Option<StageName>, Parked)> {
         let drained = self.parking.drain();
         self.tell();
-        drained
+        let named = |(stage, parked): (usize, _)| (self.stages.get(stage).cloned(), parked);
+        drained.into_iter().map(named).collect()
     }
 
     fn now_ms(&self) -> u64 {

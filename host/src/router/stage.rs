@@ -51,3 +51,11 @@ pub struct Stage {
     /// The version that processes batches from now on.
     pub version: Arc<dyn StageVersion>,
 }
+
+/// Whether the same versions run in the same stages.
+pub(super) fn is_same(one: &[Stage], other: &[Stage]) -> bool {
+    let is_same = |(one, other): (&Stage, &Stage)| {
+        one.name == other.name && Arc::ptr_eq(&one.version, &other.version)
+    };
+    one.len() == other.len() && one.iter().zip(other).all(is_same)
+}

@@ -1,7 +1,7 @@
 //! What operators are told of the routes, their topics and who listens.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, HashMap},
     fmt,
 };
 
@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use waypost_core::{Destination, MetRoute, RouteDefinition, RouteName, StageName, routes_met};
 use waypost_protocol::{Pattern, Topic};
 
-use super::{Router, RouterMetrics, lane::RouteInlet, outlet::hex, stage::Stage};
+use super::{Plan, Router, RouterMetrics, outlet::hex, stage::Stage};
 
 /// A route as it runs at this moment, with what it has counted since the router started.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -177,7 +177,8 @@ impl Router {
     /// Every route, in the order of the configuration.
     #[must_use]
     pub fn route_status(&self) -> Vec<RouteStatus> {
-        self.0.routes.iter().map(|inlet| self.status_of(inlet)).collect()
+        let held = self.held_bytes();
+        self.0.plans.all().iter().map(|plan| self.status_of(plan, &held)).collect()
     }
 
     /// Every subscription, by number.
@@ -205,8 +206,8 @@ impl Router {
     #[must_use]
     pub fn topic_status(&self) -> Vec<TopicStatus> {
         let mut topics: BTreeMap<String, TopicStatus> = BTreeMap::new();
-        for inlet in &self.0.routes {
-            let RouteDefinition { name, source, destination, .. } = &inlet.definition;
+        for plan in self.0.plans.all().iter() {
+            let RouteDefinition { name, source, destination, .. } = &*plan.definition;
             let name = name.as_str().to_owned();
             topics.entry(source.as_str().to_owned()).or_default().taken_by.push(name.clone());
             if let Destination::Topic(topic) = destination {
@@ -225,12 +226,14 @@ impl Router {
     /// What a message on this topic would meet, as far as that is known before there is one.
     #[must_use]
     pub fn explain(&self, topic: &Topic) -> Explanation {
-        let definitions: Vec<_> = self.0.routes.iter().map(|inlet| &inlet.definition).collect();
+        let plans = self.0.plans.all();
+        let definitions: Vec<_> = plans.iter().map(|plan| &*plan.definition).collect();
+        let held = self.held_bytes();
         let met = routes_met(topic, &definitions);
         let routes = met.iter().filter_map(|MetRoute { hops, topic, route }| {
-            let inlet = self.0.routes.iter().find(|inlet| inlet.definition.name == route.name)?;
+            let plan = plans.iter().find(|plan| plan.definition.name == route.name)?;
             let topic = topic.as_str().to_owned();
-            Some(ExplainedRoute { hops: *hops, topic, route: self.status_of(inlet) })
+            Some(ExplainedRoute { hops: *hops, topic, route: self.status_of(plan, &held) })
         });
         let mut topics = BTreeSet::from([topic]);
         topics.extend(met.iter().filter_map(|met| match &met.route.destination {
@@ -256,8 +259,14 @@ impl Router {
         }
     }
 
-    fn status_of(&self, inlet: &RouteInlet) -> RouteStatus {
-        let RouteDefinition { name, source, destination, lanes, .. } = &inlet.definition;
+    /// Bytes that each route holds.
+    fn held_bytes(&self) -> HashMap<RouteName, usize> {
+        let routes = self.routes();
+        routes.inlets().map(|inlet| (inlet.name.clone(), inlet.held_bytes())).collect()
+    }
+
+    fn status_of(&self, plan: &Plan, held: &HashMap<RouteName, usize>) -> RouteStatus {
+        let RouteDefinition { name, source, destination, lanes, .. } = &*plan.definition;
         let metrics = &self.0.fanout.metrics;
         let stage = |stage: &Stage| {
             let run = stage.version.run();
@@ -277,12 +286,12 @@ impl Router {
                 Destination::FromPlugin => None,
             },
             lanes: lanes.get(),
-            stages: self.0.stages.of(name.as_str()).iter().map(stage).collect(),
+            stages: plan.stages.iter().map(stage).collect(),
             messages: metrics.route_messages.with_label_values(&labels).get(),
             outputs: metrics.route_outputs.with_label_values(&labels).get(),
             dead_letters: metrics.dead_letters_of(name.as_str()),
             parked: metrics.parked.with_label_values(&labels).get(),
-            held_bytes: inlet.held_bytes() as u64,
+            held_bytes: held.get(name).map_or(0, |bytes| *bytes as u64),
         }
     }
 }

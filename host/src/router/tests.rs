@@ -2,6 +2,7 @@
 
 mod chains;
 mod failing;
+mod reloading;
 mod requests;
 mod retrying;
 mod taps;
@@ -12,7 +13,7 @@ use std::num::NonZeroU16;
 use futures_util::future::BoxFuture;
 use waypost_core::{
     BatchPolicy, BreakerPolicy, Destination, Emitted, OutputLimits, PluginName, RetryPolicy,
-    RouteName, StageDefinition, StageName, StageOutput, Verdict,
+    RouteDefinition, RouteName, StageDefinition, StageName, StageOutput, Verdict,
 };
 use waypost_protocol::{BatchBuilder, ConnectionId, StageRun, Topic, dead_letter};
 
@@ -128,14 +129,23 @@ fn router_with(routes: Vec<(RouteDefinition, Stage)>, topics: Vec<TopicRule>) ->
 }
 
 fn router_of(routes: Vec<(RouteDefinition, Stage)>, settings: RouterSettings) -> Router {
-    let stages = Arc::new(StageSet::default());
-    let named = routes
-        .iter()
-        .map(|(route, stage)| (route.name.as_str().to_owned(), Arc::from(vec![stage.clone()])));
-    stages.replace(named.collect());
     let metrics = RouterMetrics::register(&prometheus::Registry::new()).expect("a new registry");
-    let routes = routes.into_iter().map(|(route, _)| route).collect();
-    Router::start(routes, stages, settings, Arc::new(metrics))
+    let plans = Arc::new(Plans::new(Arc::new(metrics)));
+    define(&plans, &routes);
+    Router::start(plans, settings)
+}
+
+fn define(plans: &Plans, routes: &[(RouteDefinition, Stage)]) {
+    let definitions: Vec<_> = routes.iter().map(|(route, _)| route.clone()).collect();
+    let versions: Vec<_> =
+        routes.iter().map(|(route, stage)| (route.name.clone(), stage.clone())).collect();
+    plans.define(&definitions, &versions);
+}
+
+/// Lets another version run in the stage of these routes.
+fn swap(router: &Router, routes: &[&str], version: &Stage) {
+    let named = |route: &&str| (RouteName::parse(route).expect("a name"), version.clone());
+    router.plans().swap(&routes.iter().map(named).collect::<Vec<_>>());
 }
 
 fn subscribe(router: &Router, pattern: &str) -> Subscription {
@@ -171,6 +181,14 @@ async fn next(subscription: &mut Subscription) -> Delivery {
 
 fn payloads(batch: &Batch) -> Vec<String> {
     batch.iter().map(|each| String::from_utf8_lossy(each.payload()).into_owned()).collect()
+}
+
+async fn payloads_of(subscription: &mut Subscription, count: usize) -> Vec<String> {
+    let mut found = Vec::new();
+    while found.len() < count {
+        found.extend(payloads(&next(subscription).await.batch));
+    }
+    found
 }
 
 const COMMITTED: Published = Published::Committed { unrouted: false };
@@ -245,8 +263,7 @@ async fn each_batch_names_the_one_version_that_processed_it() {
     let router = router(vec![(route("r", 1, Some("out")), first)]);
     let mut out = subscribe(&router, "out");
     for version in ["2", "3", "4"] {
-        let stages = HashMap::from([("r".to_owned(), Arc::from(vec![stage(version, forward)]))]);
-        router.stages().replace(stages);
+        swap(&router, &["r"], &stage(version, forward));
         assert_eq!(publish(&router, &batch("in.a", 0..1)).await, COMMITTED);
         let delivery = next(&mut out).await;
         assert_eq!(delivery.envelope.stages[0].version, version);

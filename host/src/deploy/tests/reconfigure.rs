@@ -1,19 +1,6 @@
-//! Stages take other configurations while their artefacts stay.
+//! Other configurations: of stages whose artefacts stay, and of routes and plugins that come and go.
 
 use super::*;
-
-fn route_with(stages: Vec<StageDefinition>) -> RouteDefinition {
-    RouteDefinition {
-        name: RouteName::parse("route").expect("a name"),
-        source: Pattern::parse("in").expect("a pattern"),
-        stages,
-        destination: Destination::FromPlugin,
-        lanes: std::num::NonZeroU16::MIN,
-        batch: BatchPolicy::default(),
-        breaker: BreakerPolicy::default(),
-        retry: RetryPolicy::default(),
-    }
-}
 
 /// A guest that takes any configuration but this one of nine bytes.
 fn choosy() -> Vec<u8> {
@@ -31,7 +18,8 @@ impl Stand {
 
     /// The versions that run, told apart by where they are.
     fn versions(&self) -> Vec<Arc<dyn crate::router::stage::StageVersion>> {
-        self.stages.of("route").iter().map(|stage| stage.version.clone()).collect()
+        let plan = plan(&self.plans, "route").expect("it is there");
+        plan.stages.iter().map(|stage| stage.version.clone()).collect()
     }
 }
 
@@ -70,4 +58,68 @@ async fn a_version_that_is_gone_back_to_has_the_configuration_of_the_moment() {
     assert!(error.to_string().contains("route/first"), "{error}");
     stand.reconfigure(["{}", "{}"]).await.expect("it takes any");
     assert_eq!(stand.deployer.rollback("guest", None).await.expect("it does now"), first);
+}
+
+fn of_plugin(name: &str, plugin: &str) -> StageDefinition {
+    StageDefinition { plugin: PluginName::parse(plugin).expect("a name"), ..stage(name, "{}") }
+}
+
+#[tokio::test]
+async fn routes_and_plugins_come_and_go_and_what_is_missing_changes_nothing() {
+    let stand = stand(vec![stage("only", "{}")]);
+    let first = stand.put(&build(1));
+    stand.deployer.load().await.expect("it is accepted");
+    let rules = |_: &PluginName| PluginRules::default();
+    let route = route_with(vec![stage("only", "{}"), of_plugin("more", "other")]);
+    let added = route_named("added", vec![of_plugin("more", "other")]);
+    let routes = [route, added];
+
+    let errors = stand.deployer.reconfigure(&routes, rules).await.expect_err("there is no file");
+    assert!(errors[0].to_string().contains("other.wasm"), "{}", errors[0]);
+    assert_eq!(stand.running(), [first.0]);
+    assert!(plan(&stand.plans, "added").is_none());
+
+    let second = build(2);
+    fs::write(stand.folder.path().join("other.wasm"), &second).expect("the folder takes a file");
+    stand.deployer.reconfigure(&routes, rules).await.expect("both run");
+    let second = Digest::of(&second);
+    assert_eq!(stand.running(), [first.0, second.0]);
+    assert_eq!(running(&stand.plans, "added"), [second.0]);
+    let names: Vec<_> = stand.deployer.status().into_iter().map(|status| status.name).collect();
+    assert_eq!(names, ["guest", "other"]);
+    let swaps = &stand.router_metrics.swaps;
+    assert_eq!(swaps.with_label_values(&["route", "more"]).get(), 0, "none ran there before");
+
+    let alone = [route_named("added", vec![of_plugin("more", "other")])];
+    stand.deployer.reconfigure(&alone, rules).await.expect("it runs");
+    assert!(plan(&stand.plans, "route").is_none());
+    stand.deployer.deploy("guest", build(3), None).await.expect_err("no route uses it");
+
+    // What ran last when the plugin went runs when it comes again, although its file is gone.
+    fs::remove_file(stand.folder.path().join("guest.wasm")).expect("it is there");
+    let routes = [route_with(vec![stage("only", "{}")])];
+    stand.deployer.reconfigure(&routes, rules).await.expect("it was kept");
+    assert_eq!(stand.running(), [first.0]);
+}
+
+#[tokio::test]
+async fn a_pin_that_comes_brings_the_pinned_version_or_refuses_the_configuration() {
+    let stand = stand(vec![stage("only", "{}")]);
+    let first = stand.put(&build(1));
+    stand.deployer.load().await.expect("it is accepted");
+    let second = stand.put(&build(2));
+    stand.deployer.rescan().await;
+    assert_eq!(stand.running(), [second.0]);
+    let pinned = |digest: Digest| {
+        move |_: &PluginName| {
+            let trust = Trust { pin: Some(digest), ..Trust::default() };
+            PluginRules { trust, ..PluginRules::default() }
+        }
+    };
+    let routes = [route_with(vec![stage("only", "{}")])];
+    stand.deployer.reconfigure(&routes, pinned(first)).await.expect("it is kept");
+    assert_eq!(stand.running(), [first.0]);
+    let unknown = Digest::of(b"no such artefact");
+    stand.deployer.reconfigure(&routes, pinned(unknown)).await.expect_err("there is none");
+    assert_eq!(stand.running(), [first.0]);
 }

@@ -48,6 +48,7 @@ impl Pipeline {
 
     /// No deeper than there are hops, as each one within another went through more routes.
     fn run_nested(&mut self, job: ChainedJob) -> BoxFuture<'_, ()> {
+        self.look();
         Box::pin(self.run_chained(job))
     }
 }

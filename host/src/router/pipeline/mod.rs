@@ -2,10 +2,11 @@
 
 mod chained;
 mod retry;
+mod waiting;
 
-use std::{ops::Range, sync::Arc};
+use std::{num::NonZeroU16, ops::Range, sync::Arc};
 
-use waypost_core::{BatchPolicy, Failed, Folded, Isolation, Lineage, RouteDefinition};
+use waypost_core::{BatchPolicy, Failed, Folded, Isolation, Lineage, RouteName};
 use waypost_protocol::Batch;
 
 use super::{
@@ -16,17 +17,19 @@ use super::{
     metrics::RouterMetrics,
     outlet::{End, History, Job, Outlet},
     parked::{Trial, Waiting},
+    plans::{Plan, Plans},
     stage::{Stage, StageFailure},
-    stage_set::StageSet,
 };
 use crate::time::now_ms;
 
 /// A lane's stages with their instances.
 pub(super) struct Pipeline {
-    definition: RouteDefinition,
-    stages: Arc<StageSet>,
-    /// One for each stage of the definition, shared with the route's other lanes.
-    gates: Arc<[Gate]>,
+    route: RouteName,
+    /// How many lanes the route has, as long as this is one of them.
+    lanes: NonZeroU16,
+    plans: Arc<Plans>,
+    /// How the route ran when the lane looked last; it stays when the route is taken away.
+    plan: Arc<Plan>,
     metrics: Arc<RouterMetrics>,
     instances: Instances,
     outlet: Outlet,
@@ -35,13 +38,20 @@ pub(super) struct Pipeline {
     inbox: ChainInbox,
 }
 
+/// The way of a batch through the route.
+#[derive(Clone)]
+struct Course {
+    plan: Arc<Plan>,
+    /// The versions that it met and those of the plan that it will meet.
+    stages: Arc<[Stage]>,
+}
+
 /// A batch on its way, with what is left of it in the stage that it has come to.
 struct Work {
     /// How many stages it has behind it.
     position: usize,
     batch: Batch,
-    /// The versions of all stages that it met and will meet.
-    stages: Arc<[Stage]>,
+    course: Course,
     isolation: Isolation,
     /// When a call on it failed first.
     first_failure_ms: Option<u64>,
@@ -51,10 +61,27 @@ struct Work {
     trial: Option<Trial>,
 }
 
+impl Course {
+    fn of(plan: &Arc<Plan>) -> Self {
+        Self { plan: plan.clone(), stages: plan.stages.clone() }
+    }
+
+    /// The breaker of the stage at a position.
+    fn gate(&self, position: usize) -> Option<&Gate> {
+        let gate = self.plan.gate(&self.stages.get(position)?.name)?;
+        Some(gate)
+    }
+}
+
 impl Work {
     /// The stages that it met, with the one that it has come to.
     fn met(&self) -> &[Stage] {
-        self.stages.get(..=self.position).unwrap_or(&self.stages)
+        let stages = &self.course.stages;
+        stages.get(..=self.position).unwrap_or(stages)
+    }
+
+    fn gate(&self) -> Option<&Gate> {
+        self.course.gate(self.position)
     }
 
     /// Its isolation, which whoever takes it puts back if something is left of it.
@@ -65,120 +92,107 @@ impl Work {
 
 impl Pipeline {
     pub(super) fn new(
-        definition: &RouteDefinition,
+        plan: Arc<Plan>,
         lane: u16,
         inbox: ChainInbox,
-        stages: Arc<StageSet>,
-        gates: Arc<[Gate]>,
+        plans: Arc<Plans>,
         fanout: Arc<Fanout>,
     ) -> Self {
         let metrics = fanout.metrics.clone();
-        let instances =
-            Instances::new(definition.name.clone(), metrics.clone(), fanout.taps.clone());
-        let outlet = Outlet::new(definition.clone(), lane, fanout);
-        let waiting = Waiting::new(definition.name.clone(), definition.retry, metrics.clone());
-        let definition = definition.clone();
-        Self { definition, stages, gates, metrics, instances, outlet, waiting, inbox }
+        let (route, lanes) = (plan.definition.name.clone(), plan.definition.lanes);
+        let instances = Instances::new(route.clone(), metrics.clone(), fanout.taps.clone());
+        let outlet = Outlet::new(route.clone(), lane, fanout);
+        let waiting = Waiting::new(route.clone(), plan.definition.retry, metrics.clone());
+        Self { route, lanes, plans, plan, metrics, instances, outlet, waiting, inbox }
+    }
+
+    /// Looks at how the route runs now.
+    pub(super) fn look(&mut self) {
+        let Some(plan) = self.plans.of(&self.route) else {
+            return;
+        };
+        if Arc::ptr_eq(&plan, &self.plan) {
+            return;
+        }
+        self.instances.keep(&plan.stages);
+        self.waiting.policy = plan.definition.retry;
+        self.waiting.hasten_other_than(&plan.stages);
+        self.plan = plan;
+    }
+
+    /// When the lane closes a batch.
+    pub(super) fn batch_policy(&self) -> BatchPolicy {
+        self.plan.definition.batch
     }
 
     /// Runs a batch through the route and hands on what comes of it, awaiting room behind. What comes of
     /// its first messages goes all the way, through further routes too, before the next ones are called. Says
     /// whether no other route lost any of it.
     pub(super) async fn run(&mut self, input: Batch, lineage: Lineage) -> bool {
-        let route = self.definition.name.as_str();
-        self.metrics.route_messages.with_label_values(&[route]).inc_by(input.len() as u64);
+        let entered = self.metrics.route_messages.with_label_values(&[self.route.as_str()]);
+        entered.inc_by(input.len() as u64);
         self.metrics.batch_messages.observe(input.len() as f64);
-        let stages = self.stages.of(route);
         let mut job = Job::new(lineage);
         let mut work = Vec::new();
-        self.enter(&mut work, 0, vec![input], &stages);
+        enter(&mut work, 0, vec![input], &Course::of(&self.plan));
         self.work_off(work, &mut job).await;
         !job.is_lost
     }
 
     async fn work_off(&mut self, mut work: Vec<Work>, job: &mut Job) {
         while let Some(item) = work.pop() {
-            if item.position < item.stages.len() {
+            if item.position < item.course.stages.len() {
                 self.step(item, &mut work, job).await;
             } else {
-                let step = self.outlet.leave(item.batch, &item.stages, job).await;
+                let course = &item.course;
+                let destination = &course.plan.definition.destination;
+                let step = self.outlet.leave(item.batch, &course.stages, destination, job).await;
                 self.await_step(&step, job).await;
             }
         }
         self.hand_letters(job).await;
     }
 
-    /// Puts batches before a stage, the first of them to be taken next, in parts that keep the policy's
-    /// bounds, however large the publisher or a stage made them.
-    fn enter(
-        &self,
-        work: &mut Vec<Work>,
-        position: usize,
-        batches: Vec<Batch>,
-        stages: &Arc<[Stage]>,
-    ) {
-        let budget = self.gates.get(position).map_or(1, Gate::failed_calls);
-        for batch in batches.into_iter().rev() {
-            let from = work.len();
-            for range in parts(&batch, self.definition.batch) {
-                let Some(batch) = batch.part(range) else {
-                    continue;
-                };
-                let isolation = Isolation::new(batch.len(), budget);
-                let stages = stages.clone();
-                work.push(Work {
-                    position,
-                    batch,
-                    stages,
-                    isolation,
-                    first_failure_ms: None,
-                    is_admitted: false,
-                    trial: None,
-                });
-            }
-            if let Some(added) = work.get_mut(from..) {
-                added.reverse();
-            }
-        }
-    }
-
     /// One call into a stage; what comes of it, and what is left to call, is put back.
     async fn step(&mut self, mut item: Work, work: &mut Vec<Work>, job: &mut Job) {
         if !item.is_admitted {
-            self.await_breaker(&mut item, job).await;
-            item.is_admitted = true;
+            let Some(admitted) = self.await_breaker(item, work, job).await else {
+                return;
+            };
+            item = Work { is_admitted: true, ..admitted };
         }
         let position = item.position;
         let (Some(stage), Some(part)) =
-            (item.stages.get(position).cloned(), item.batch.part(item.isolation.part()))
+            (item.course.stages.get(position).cloned(), item.batch.part(item.isolation.part()))
         else {
             return;
         };
         let following = match &item.trial {
             Some(_) => Vec::new(),
-            None => self.waiting.following(position, &part),
+            None => self.waiting.following(&stage.name, &part),
         };
         let called = without(&part, &following);
         let outcome = match &called {
-            Some(called) => self.instances.call(position, &stage, called).await,
+            Some(called) => self.instances.call(&stage, called).await,
             None => Ok(Folded::default()),
         };
         match outcome {
             Ok(folded) => {
                 if let Some(called) = &called {
-                    self.count(position, &stage, called, &folded);
+                    item.gate().inspect(|gate| gate.succeeded());
+                    self.count(&stage, called, &folded);
                     self.end_or_park(&mut item, &stage, called, &folded, job);
                 }
                 self.follow(&item, &part, &following, job);
-                let stages = item.stages.clone();
+                let course = item.course.clone();
                 if let Some(isolation) = item.take_isolation().succeeded() {
                     work.push(Work { isolation, ..item });
                 }
-                self.enter(work, position + 1, folded.batches, &stages);
+                enter(work, position + 1, folded.batches, &course);
             }
             Err(CallFailure::Start(failure)) => {
                 self.tell_failure(&stage, &failure, true);
-                self.gate(position).inspect(|gate| _ = gate.trip(&stage.version));
+                item.gate().inspect(|gate| _ = gate.trip(&stage.version));
                 work.push(Work { is_admitted: false, ..item });
             }
             Err(CallFailure::Process(failure)) => {
@@ -188,7 +202,7 @@ impl Pipeline {
                 self.tell_failure(&stage, &failure, is_untried || after.guilty.is_some());
                 let mut is_admitted = true;
                 if let Some((index, attempts)) = after.guilty {
-                    let labels = [self.definition.name.as_str(), stage.name.as_str()];
+                    let labels = [self.route.as_str(), stage.name.as_str()];
                     self.metrics.stage_failed_messages.with_label_values(&labels).inc();
                     let StageFailure { code, text: error } = failure;
                     let index = u32::try_from(index).unwrap_or(u32::MAX);
@@ -203,11 +217,10 @@ impl Pipeline {
                         let batch = item.batch.clone();
                         self.retry(&mut item, &stage, &batch, failed, 0, job);
                     }
-                    is_admitted =
-                        !self.gate(position).is_some_and(|gate| gate.failed(&stage.version));
+                    is_admitted = !item.gate().is_some_and(|gate| gate.failed(&stage.version));
                 }
                 if after.is_exhausted {
-                    self.gate(position).inspect(|gate| _ = gate.trip(&stage.version));
+                    item.gate().inspect(|gate| _ = gate.trip(&stage.version));
                     is_admitted = false;
                 }
                 if let Some(isolation) = rest {
@@ -218,44 +231,16 @@ impl Pipeline {
         }
     }
 
-    fn count(&self, position: usize, stage: &Stage, called: &Batch, folded: &Folded) {
-        self.gate(position).inspect(|gate| gate.succeeded());
-        let labels = [self.definition.name.as_str(), stage.name.as_str()];
+    fn count(&self, stage: &Stage, called: &Batch, folded: &Folded) {
+        let labels = [self.route.as_str(), stage.name.as_str()];
         let seen = self.metrics.stage_messages.with_label_values(&labels);
         seen.inc_by(called.len() as u64);
         let dropped = self.metrics.dropped.with_label_values(&labels);
         dropped.inc_by(folded.dropped as u64);
     }
 
-    /// Waits while the stage's breaker is open. What the route gave up on before is seen meanwhile; who
-    /// has waited meets the versions that run then.
-    async fn await_breaker(&mut self, item: &mut Work, job: &mut Job) {
-        loop {
-            let mut changes = self.stages.changes();
-            let Some((gate, stage)) =
-                self.gates.get(item.position).zip(item.stages.get(item.position))
-            else {
-                return;
-            };
-            let Err(until) = gate.admit(&stage.version) else {
-                return;
-            };
-            self.hand_letters(job).await;
-            tokio::select! {
-                () = tokio::time::sleep_until(until) => {}
-                _ = changes.changed() => {}
-            }
-            let current = self.stages.of(self.definition.name.as_str());
-            let adopted = |(position, met): (usize, &Stage)| {
-                let is_same = |stage: &&Stage| position >= item.position && stage.name == met.name;
-                current.iter().find(is_same).unwrap_or(met).clone()
-            };
-            item.stages = item.stages.iter().enumerate().map(adopted).collect();
-        }
-    }
-
     fn tell_failure(&self, stage: &Stage, failure: &StageFailure, is_news: bool) {
-        let (route, name) = (self.definition.name.as_str(), stage.name.as_str());
+        let (route, name) = (self.route.as_str(), stage.name.as_str());
         let labels = [route, name, failure.code.name()];
         self.metrics.stage_failures.with_label_values(&labels).inc();
         if is_news {
@@ -264,9 +249,32 @@ impl Pipeline {
             tracing::debug!(route, stage = name, error = %failure, "a plugin failed on a part");
         }
     }
+}
 
-    fn gate(&self, position: usize) -> Option<&Gate> {
-        self.gates.get(position)
+/// Puts batches before a stage, the first of them to be taken next, in parts that keep the policy's
+/// bounds, however large the publisher or a stage made them.
+fn enter(work: &mut Vec<Work>, position: usize, batches: Vec<Batch>, course: &Course) {
+    let budget = course.gate(position).map_or(1, Gate::failed_calls);
+    for batch in batches.into_iter().rev() {
+        let from = work.len();
+        for range in parts(&batch, course.plan.definition.batch) {
+            let Some(batch) = batch.part(range) else {
+                continue;
+            };
+            let isolation = Isolation::new(batch.len(), budget);
+            work.push(Work {
+                position,
+                batch,
+                course: course.clone(),
+                isolation,
+                first_failure_ms: None,
+                is_admitted: false,
+                trial: None,
+            });
+        }
+        if let Some(added) = work.get_mut(from..) {
+            added.reverse();
+        }
     }
 }
 

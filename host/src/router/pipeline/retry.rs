@@ -10,9 +10,10 @@ use super::{
     super::{
         outlet::{End, History, Job},
         parked::{Parked, Trial},
+        plans::Resumed,
         stage::Stage,
     },
-    Pipeline, Work,
+    Course, Pipeline, Work, enter,
 };
 use crate::time::now_ms;
 
@@ -37,31 +38,59 @@ impl Pipeline {
             let Some((place, parked)) = self.waiting.take_due() else {
                 return;
             };
-            let stages = self.stages.of(self.definition.name.as_str());
-            let mut job = Job::new(parked.lineage);
+            self.look();
+            let Parked { batch, lineage, under, attempts, first_failure_ms, .. } = parked;
+            let stage = self.waiting.stage_of(&place);
+            let ahead = under.stages.iter().map(|stage| &stage.name);
+            let Resumed { position, is_same_stage } =
+                self.plan.resume(ahead.skip_while(|name| Some(*name) != stage));
+            let mut job = Job::new(lineage);
             let mut work = Vec::new();
-            self.enter(&mut work, place.stage(), vec![parked.batch], &stages);
-            let Parked { attempts, first_failure_ms, .. } = parked;
-            if let Some(item) = work.first_mut() {
-                item.trial = Some(Trial { place, attempts, first_failure_ms });
+            enter(&mut work, position, vec![batch], &Course::of(&self.plan));
+            match work.first_mut() {
+                Some(item) if is_same_stage => {
+                    item.trial = Some(Trial { place, attempts, first_failure_ms });
+                }
+                // Where it goes on it has not been tried.
+                _ => self.waiting.settled(place),
             }
             self.work_off(work, &mut job).await;
+        }
+    }
+
+    /// To be called before a batch from the lane's queues: looks at how the route runs now, and lets go before it what
+    /// is parked at stages that are gone.
+    pub(in crate::router) async fn catch_up(&mut self) {
+        self.look();
+        while self.waiting.is_hasty() {
+            self.run_due().await;
         }
     }
 
     /// The lane is about to end: what is parked becomes dead letters, and nothing is parked any more.
     pub(in crate::router) async fn give_up(&mut self) {
         self.waiting.close();
-        for (position, parked) in self.waiting.drain() {
-            let stages = self.stages.of(self.definition.name.as_str());
+        let (code, end) = match self.plans.of(&self.route) {
+            None => (ErrorCode::RouteRemoved, "the route was taken out of the configuration"),
+            Some(plan) if plan.definition.lanes != self.lanes => {
+                (ErrorCode::PluginRetry, "the route got another number of lanes")
+            }
+            Some(_) => (ErrorCode::PluginRetry, "the router stopped"),
+        };
+        self.look();
+        for (stage, parked) in self.waiting.drain() {
             let mut job = Job::new(parked.lineage);
             let why = if parked.error.is_empty() { BEHIND_ANOTHER } else { &parked.error };
-            let error = format!("the router stopped before the message was tried again: {why}");
-            let failed = Failed { index: 0, code: ErrorCode::PluginRetry, error };
+            let error = format!("{end} before the message was tried again: {why}");
+            let failed = Failed { index: 0, code, error };
             let first_failure_ms = parked.first_failure_ms.unwrap_or_else(now_ms);
             let history = History { attempts: parked.attempts.max(1), first_failure_ms };
-            let met = stages.get(..=position).unwrap_or(&stages);
-            self.outlet.bury(&mut job, &parked.batch, End::In(met), &failed, history);
+            let stages = self.plan.stages.clone();
+            let end = match stages.iter().position(|known| Some(&known.name) == stage.as_ref()) {
+                Some(position) => End::In(stages.get(..=position).unwrap_or(&stages)),
+                None => End::Behind(&stages),
+            };
+            self.outlet.bury(&mut job, &parked.batch, end, &failed, history);
             self.hand_letters(&mut job).await;
         }
     }
@@ -101,7 +130,11 @@ impl Pipeline {
     /// Lets messages wait behind those with their keys; where nothing may wait any more, it gives up on them.
     pub(super) fn follow(&mut self, item: &Work, batch: &Batch, indices: &[u32], job: &mut Job) {
         let Some(why) = self.waiting.refusal() else {
-            return self.waiting.follow(item.position, batch, indices, job.lineage);
+            if let Some(stage) = item.course.stages.get(item.position) {
+                let under = &item.course.plan.definition;
+                self.waiting.follow(&stage.name, batch, indices, job.lineage, under);
+            }
+            return;
         };
         for &index in indices {
             let error = format!("{BEHIND_ANOTHER}; {why}");
@@ -143,16 +176,17 @@ impl Pipeline {
             self.settle(item);
             return;
         }
-        let labels = [self.definition.name.as_str(), stage.name.as_str()];
+        let labels = [self.route.as_str(), stage.name.as_str()];
         self.metrics.retries.with_label_values(&labels).inc();
         let place = item.trial.take().map(|trial| trial.place);
         let parked = Parked {
             batch: alone,
             lineage: job.lineage,
+            under: item.course.plan.definition.clone(),
             attempts,
             first_failure_ms: Some(first_failure_ms),
             error: failed.error,
         };
-        self.waiting.park(item.position, place, parked, asked_ms);
+        self.waiting.park(&stage.name, place, parked, asked_ms);
     }
 }

@@ -9,7 +9,12 @@ use waypost_core::{Change, ChangeColumn};
 use super::*;
 
 /// A route with one stage and one lane.
-fn link(name: &str, from: &str, to: Option<&str>, answer: Answer) -> (RouteDefinition, Stage) {
+pub(super) fn link(
+    name: &str,
+    from: &str,
+    to: Option<&str>,
+    answer: Answer,
+) -> (RouteDefinition, Stage) {
     let source = Pattern::parse(from).expect("a pattern");
     (RouteDefinition { source, ..route(name, 1, to) }, stage("1", answer))
 }
@@ -52,14 +57,6 @@ fn drop_odd(batch: &Batch) -> Result<StageOutput, StageFailure> {
     let is_odd = |payload: String| payload.parse::<u32>().expect("a number") % 2 == 1;
     let verdict = |payload| if is_odd(payload) { Verdict::Drop } else { Verdict::Forward };
     Ok(StageOutput { verdicts: payloads(batch).into_iter().map(verdict).collect(), emitted: None })
-}
-
-async fn payloads_of(subscription: &mut Subscription, count: usize) -> Vec<String> {
-    let mut found = Vec::new();
-    while found.len() < count {
-        found.extend(payloads(&next(subscription).await.batch));
-    }
-    found
 }
 
 fn numbers(range: std::ops::Range<u32>) -> Vec<String> {

@@ -8,19 +8,6 @@ fn numbers(range: std::ops::Range<u32>) -> Vec<String> {
     range.map(|number| number.to_string()).collect()
 }
 
-fn swap(router: &Router, version: &str, answer: Answer) {
-    let stages = HashMap::from([("r".to_owned(), Arc::from(vec![stage(version, answer)]))]);
-    router.stages().replace(stages);
-}
-
-async fn payloads_of(subscription: &mut Subscription, count: usize) -> Vec<String> {
-    let mut found = Vec::new();
-    while found.len() < count {
-        found.extend(payloads(&next(subscription).await.batch));
-    }
-    found
-}
-
 #[tokio::test(start_paused = true)]
 async fn the_guilty_message_alone_is_a_dead_letter_and_the_others_keep_their_order() {
     let router = router(vec![(route("r", 1, Some("out")), stage("1", trap_at_13))]);
@@ -49,11 +36,9 @@ async fn a_dead_letter_names_the_stages_that_it_met_and_no_others() {
     definition.stages = stages.to_vec();
     let router = router(vec![(definition, stage("1", forward))]);
     let versions = [("a", forward as Answer), ("b", reject_second), ("c", trap_at_13)];
-    let versions: Vec<Stage> = versions
-        .map(|(name, answer)| Stage { name: named(name), ..stage(name, answer) })
-        .into_iter()
-        .collect();
-    router.stages().replace(HashMap::from([("r".to_owned(), Arc::from(versions))]));
+    for (name, answer) in versions {
+        swap(&router, &["r"], &Stage { name: named(name), ..stage(name, answer) });
+    }
     let mut dead = subscribe(&router, "$dead.r");
     assert_eq!(publish(&router, &batch("in.a", [11, 12, 13])).await, COMMITTED);
     for (payload, met) in [("12", &["a", "b"][..]), ("13", &["a", "b", "c"])] {
@@ -101,7 +86,7 @@ async fn while_the_breaker_is_open_messages_wait_and_a_fixed_version_drains_them
     let metrics = &router.0.fanout.metrics;
     let is_open = || metrics.breaker_open.with_label_values(&["r", "s"]).get() == 1;
     assert!(is_open(), "five in a row open it");
-    swap(&router, "2", forward);
+    swap(&router, &["r"], &stage("2", forward));
     let mut found = Vec::new();
     while found.len() + lost.len() < 400 {
         tokio::select! {
@@ -190,7 +175,7 @@ async fn no_message_is_blamed_for_a_plugin_that_does_not_start() {
     while opened() < 3 {
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    swap(&router, "2", forward);
+    swap(&router, &["r"], &stage("2", forward));
     assert_eq!(payloads_of(&mut out, 100).await, numbers(0..100));
     assert_eq!(publisher.await.expect("it ends"), COMMITTED);
 }

@@ -11,14 +11,6 @@ fn retry_if(batch: &Batch, is_retried: impl Fn(&str) -> bool) -> Result<StageOut
     Ok(StageOutput { verdicts: payloads(batch).into_iter().map(verdict).collect(), emitted: None })
 }
 
-async fn payloads_of(subscription: &mut Subscription, count: usize) -> Vec<String> {
-    let mut found = Vec::new();
-    while found.len() < count {
-        found.extend(payloads(&next(subscription).await.batch));
-    }
-    found
-}
-
 fn metric(router: &Router) -> i64 {
     router.0.fanout.metrics.parked.with_label_values(&["r"]).get()
 }

@@ -46,8 +46,7 @@ async fn an_open_breaker_holds_the_routes_before_it_and_all_goes_on_in_order_aft
     let metrics = &router.0.fanout.metrics;
     let taken = metrics.route_messages.with_label_values(&["a"]).get();
     assert_eq!(taken, 1, "the first route takes nothing more either");
-    let [a, b] = ["a", "b"].map(|name| (name.to_owned(), Arc::from(vec![stage("2", forward)])));
-    router.stages().replace(HashMap::from([a, b]));
+    swap(&router, &["a", "b"], &stage("2", forward));
     publisher.await.expect("it ends");
     assert_eq!(payloads_of(&mut out, 50).await, numbers(0..50));
     assert_eq!(letters_of(&router, "b", ErrorCode::PluginTrap), 0);

@@ -1,0 +1,266 @@
+//! Routes that come, go and change while messages flow.
+
+use super::{chains::link, *};
+
+fn named(name: &str) -> StageName {
+    StageName::parse(name).expect("a name")
+}
+
+/// A route from `in.>` with these stages, all of one plugin.
+fn with_stages(lanes: u16, destination: &str, stages: &[&str]) -> RouteDefinition {
+    let mut definition = route("r", lanes, Some(destination));
+    let [first] = definition.stages.as_slice() else { panic!("one stage") };
+    let stage = |name: &&str| StageDefinition { name: named(name), ..first.clone() };
+    definition.stages = stages.iter().map(stage).collect();
+    definition
+}
+
+fn version(route: &str, name: &str, answer: Answer) -> (RouteName, Stage) {
+    let stage = Stage { name: named(name), ..stage(name, answer) };
+    (RouteName::parse(route).expect("a name"), stage)
+}
+
+fn reload(router: &Router, routes: &[RouteDefinition], versions: &[(RouteName, Stage)]) {
+    router.plans().define(routes, versions);
+    router.follow_plans();
+}
+
+fn empty() -> Router {
+    router(Vec::new())
+}
+
+fn later(batch: &Batch) -> Result<StageOutput, StageFailure> {
+    Ok(StageOutput { verdicts: vec![Verdict::Retry(3_600_000); batch.len()], emitted: None })
+}
+
+fn reason(delivery: &Delivery) -> String {
+    let letter = delivery.batch.get(0).expect("a letter");
+    let reason = letter.headers().get(dead_letter::REASON).expect("it has one");
+    String::from_utf8_lossy(reason).into_owned()
+}
+
+#[tokio::test(start_paused = true)]
+async fn routes_come_and_go_and_change_what_they_take_and_where_they_lead() {
+    let router = empty();
+    let mut out = subscribe(&router, "out.*");
+    let unrouted = Published::Committed { unrouted: true };
+    assert_eq!(publish(&router, &batch("in.a", [1])).await, unrouted);
+
+    let (mut definition, forwards) = link("r", "in.a", Some("out.x"), forward);
+    let versions = [(definition.name.clone(), forwards)];
+    reload(&router, &[definition.clone()], &versions);
+    assert_eq!(publish(&router, &batch("in.a", [2])).await, COMMITTED);
+    assert_eq!(next(&mut out).await.batch.single_topic(), Some("out.x"));
+
+    definition.source = Pattern::parse("other").expect("a pattern");
+    definition.destination = Destination::Topic(Topic::parse("out.y").expect("a topic"));
+    reload(&router, &[definition], &[]);
+    assert_eq!(publish(&router, &batch("in.a", [3])).await, unrouted);
+    assert_eq!(publish(&router, &batch("other", [4])).await, COMMITTED);
+    let delivery = next(&mut out).await;
+    assert_eq!(delivery.batch.single_topic(), Some("out.y"));
+    assert_eq!(payloads(&delivery.batch), ["4"]);
+
+    reload(&router, &[], &[]);
+    assert_eq!(publish(&router, &batch("other", [5])).await, unrouted);
+    assert!(router.route_status().is_empty());
+    router.drain().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_for_a_plugin_goes_on_at_its_stage_or_at_the_next_that_is_still_there() {
+    for (stages, expected) in [
+        (&["before", "broken", "z"][..], &["before", "broken", "z"][..]),
+        (&["z", "broken"], &["before", "broken"]),
+        (&["new", "z"], &["before", "z"]),
+        (&["new"], &["before"]),
+        (&[], &["before"]),
+    ] {
+        let router = empty();
+        let definition = with_stages(1, "out", &["before", "broken", "z"]);
+        let versions = [("before", forward as Answer), ("broken", trap), ("z", forward)];
+        let versions = versions.map(|(name, answer)| version("r", name, answer));
+        reload(&router, &[definition], &versions);
+        let mut out = subscribe(&router, "out");
+        let publisher = tokio::spawn({
+            let router = router.clone();
+            async move { publish(&router, &batch("in.a", 0..100)).await }
+        });
+        tokio::time::sleep(Duration::from_secs(600)).await;
+        assert!(!publisher.is_finished(), "the breaker is open");
+        let metrics = router.plans().metrics().clone();
+        let is_open = || metrics.breaker_open.with_label_values(&["r", "broken"]).get() == 1;
+        assert!(is_open());
+
+        let mended = ["new", "broken"].map(|name| version("r", name, forward));
+        reload(&router, &[with_stages(1, "out", stages)], &mended);
+        assert_eq!(publisher.await.expect("it ends"), COMMITTED);
+        assert!(!is_open());
+        let dead = metrics.dead_letters_of("r").values().sum::<u64>();
+        let (mut count, mut last) = (0, None);
+        while count + dead < 100 {
+            let delivery = next(&mut out).await;
+            let met = delivery.envelope.stages.iter().map(|run| run.version.as_str());
+            assert_eq!(met.collect::<Vec<_>>(), expected);
+            for payload in payloads(&delivery.batch) {
+                let number: u32 = payload.parse().expect("a number");
+                assert!(last.is_none_or(|last| last < number), "{number} is out of order");
+                (last, count) = (Some(number), count + 1);
+            }
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_in_a_route_that_is_taken_out_becomes_dead_letters_and_holds_nobody() {
+    let router = empty();
+    let mut dead = subscribe(&router, "$dead.*");
+    for answer in [trap as Answer, later] {
+        let definition = with_stages(1, "out", &["s"]);
+        reload(&router, &[definition], &[version("r", "s", answer)]);
+        let publisher = tokio::spawn({
+            let router = router.clone();
+            async move { publish(&router, &batch("in.a", 0..20)).await }
+        });
+        tokio::time::sleep(Duration::from_secs(60)).await;
+        reload(&router, &[], &[]);
+        assert_eq!(publisher.await.expect("it ends"), COMMITTED);
+        let (mut count, mut reasons) = (0, Vec::new());
+        while count < 20 {
+            let delivery = next(&mut dead).await;
+            count += delivery.batch.len();
+            reasons.push(reason(&delivery));
+        }
+        assert_eq!(reasons.last().map(String::as_str), Some("ROUTE_REMOVED"));
+    }
+    assert_eq!(router.plans().metrics().parked.with_label_values(&["r"]).get(), 0);
+    let open = router.plans().metrics().breaker_open.with_label_values(&["r", "s"]).get();
+    assert_eq!(open, 0, "nobody waits for it");
+    router.drain().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_parked_message_is_not_overtaken_when_its_stage_goes() {
+    let router = empty();
+    let versions = [version("r", "late", later), version("r", "z", forward)];
+    reload(&router, &[with_stages(1, "out", &["late", "z"])], &versions);
+    let mut out = subscribe(&router, "out");
+    // The key is the payload modulo five.
+    assert_eq!(publish(&router, &batch("in.a", [3, 8])).await, COMMITTED);
+    reload(&router, &[with_stages(1, "out", &["z"])], &[]);
+    assert_eq!(publish(&router, &batch("in.a", [13])).await, COMMITTED);
+    assert_eq!(payloads_of(&mut out, 3).await, ["3", "8", "13"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_changed_policy_holds_at_once_for_what_waits_already() {
+    let router = empty();
+    let versions = [version("r", "s", trap)];
+    let mut definition = with_stages(1, "out", &["s"]);
+    definition.breaker.open_ms = 3_000_000;
+    definition.breaker.max_open_ms = 3_000_000;
+    reload(&router, &[definition.clone()], &versions);
+    let _publisher = tokio::spawn({
+        let router = router.clone();
+        async move { publish(&router, &batch("in.a", 0..100)).await }
+    });
+    let opened = || router.plans().metrics().breaker_opened.with_label_values(&["r", "s"]).get();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(opened(), 1);
+    definition.breaker.open_ms = 10;
+    definition.breaker.max_open_ms = 10;
+    reload(&router, &[definition], &[]);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert!(opened() > 2, "it was tried again {} times", opened());
+}
+
+#[tokio::test(start_paused = true)]
+async fn order_holds_over_changes_of_the_number_of_lanes() {
+    let router = empty();
+    let mut out = subscribe(&router, "out");
+    reload(&router, &[with_stages(3, "out", &["s"])], &[version("r", "s", forward)]);
+    let publisher = tokio::spawn({
+        let router = router.clone();
+        async move {
+            for start in 0..200 {
+                let batch = batch("in.a", start * 10..start * 10 + 10);
+                let pending = router.publish(Origin { connection: ConnectionId(1) }, &batch).await;
+                // Nobody waits for what comes of it, so that all queues are full.
+                drop(pending.expect("it is admitted"));
+            }
+        }
+    });
+    let (mut last, mut count, mut lanes) = ([None; 5], 0, 3);
+    while count < 2000 {
+        for payload in payloads(&next(&mut out).await.batch) {
+            let number: u32 = payload.parse().expect("a number");
+            let last = &mut last[number as usize % 5];
+            assert!(last.is_none_or(|last| last < number));
+            *last = Some(number);
+            count += 1;
+        }
+        lanes = lanes % 4 + 1;
+        reload(&router, &[with_stages(lanes, "out", &["s"])], &[]);
+    }
+    publisher.await.expect("it ends");
+    router.drain().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_circle_of_routes_survives_the_change_of_its_lanes() {
+    let router = empty();
+    let mut dead = subscribe(&router, "$dead.>");
+    let circle = |lanes: u16| {
+        let to = |name: &str, from: &str, to: &str| {
+            let (mut definition, stage) = link(name, from, Some(to), forward);
+            definition.lanes = NonZeroU16::new(lanes).expect("not zero");
+            (definition, stage)
+        };
+        [to("a", "x", "y"), to("b", "y", "x")]
+    };
+    let reload_circle = |lanes: u16| {
+        let circle = circle(lanes);
+        let versions = circle.clone().map(|(definition, stage)| (definition.name, stage));
+        reload(&router, &circle.map(|(definition, _)| definition), &versions);
+    };
+    reload_circle(2);
+    let publisher = tokio::spawn({
+        let router = router.clone();
+        async move {
+            for number in 0..100 {
+                assert_eq!(publish(&router, &batch("x", [number])).await, COMMITTED);
+            }
+        }
+    });
+    let mut lanes = 2;
+    for _ in 0..100 {
+        assert_eq!(reason(&next(&mut dead).await), "HOP_LIMIT");
+        lanes = lanes % 4 + 1;
+        reload_circle(lanes);
+    }
+    publisher.await.expect("it ends");
+    router.drain().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_rules_of_topics_are_replaced() {
+    let router = empty();
+    let limits = QueueLimits { messages: 2, bytes: 1 << 20 };
+    let pattern = Pattern::parse("a").expect("a pattern");
+    let mut slow = router.subscribe(ConnectionId(9), &pattern, limits);
+    let dropping = |on_full| TopicRule { pattern: pattern.clone(), on_full, block_max_ms: 1 };
+    router.set_topics(vec![dropping(waypost_core::OnFull::DropNewest)]);
+    for number in 0..5 {
+        assert_eq!(publish(&router, &batch("a", [number])).await, COMMITTED);
+    }
+    assert_eq!(payloads_of(&mut slow, 2).await, ["0", "1"]);
+    router.set_topics(vec![dropping(waypost_core::OnFull::DropOldest)]);
+    for number in 5..10 {
+        assert_eq!(publish(&router, &batch("a", [number])).await, COMMITTED);
+    }
+    assert_eq!(payloads_of(&mut slow, 2).await, ["8", "9"]);
+    let dropped = &router.plans().metrics().topic_dropped;
+    for policy in ["drop-newest", "drop-oldest"] {
+        assert_eq!(dropped.with_label_values(&["a", policy]).get(), 3, "{policy}");
+    }
+}
