@@ -54,8 +54,13 @@ pub struct Dropped {
 /// What became of a batch.
 #[derive(Debug)]
 pub enum Offered<T> {
-    /// As much of it as may wait does; these were dropped, of it or of what waited before.
-    Taken(Vec<Dropped>),
+    /// As much of it as may wait does.
+    Taken {
+        /// So many of its messages.
+        messages: usize,
+        /// What was dropped, of it or of what waited before.
+        dropped: Vec<Dropped>,
+    },
     /// There is no room, and it may not be dropped.
     Full(Batch, T),
 }
@@ -96,7 +101,7 @@ impl<T> Backlog<T> {
         if let Some(batch) = part {
             self.push(batch, with, on_full, rule);
         }
-        Offered::Taken(dropped)
+        Offered::Taken { messages: taken, dropped }
     }
 
     /// The batch that has waited longest.

@@ -36,7 +36,7 @@ fn offer(
 ) -> Option<Vec<(OnFull, usize)>> {
     let kind_of = |each: &Dropped| OnFull::ALL.into_iter().find(|kind| rule(*kind) == each.rule);
     match backlog.offer(batch(numbers), (), on_full, rule(on_full)) {
-        Offered::Taken(dropped) => {
+        Offered::Taken { dropped, .. } => {
             let known = |each: &Dropped| Some((kind_of(each)?, each.messages));
             Some(dropped.iter().filter_map(known).collect())
         }

@@ -252,7 +252,6 @@ impl Fanout {
         queue: &QueueSender,
         delivery: Delivery,
     ) -> bool {
-        let messages = delivery.batch.len() as u64;
         let rules = self.rules.load();
         let known = rule.and_then(|rule| rules.get(rule));
         let when_full = match known.map(|known| (known.on_full, known.block_max_ms)) {
@@ -261,8 +260,8 @@ impl Fanout {
         };
         drop(rules);
         match queue.admit(delivery, when_full).await {
-            Admission::Admitted(dropped) => {
-                self.metrics.delivered.inc_by(messages);
+            Admission::Admitted { messages, dropped } => {
+                self.metrics.delivered.inc_by(messages as u64);
                 dropped.iter().for_each(|each| self.count_dropped(each));
                 return true;
             }

@@ -70,8 +70,13 @@ struct State {
 /// What became of a delivery.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Admission {
-    /// It is in the queue, but for what was dropped; that may be of what waited before.
-    Admitted(Vec<Dropped>),
+    /// It is in the queue as far as there was room.
+    Admitted {
+        /// So many of its messages.
+        messages: usize,
+        /// What was dropped, of it or of what waited before.
+        dropped: Vec<Dropped>,
+    },
     /// The subscription had ended before.
     Gone,
     /// The subscription took nothing for too long, and this ended it.
@@ -138,10 +143,10 @@ impl QueueSender {
                     return Admission::Gone;
                 }
                 match state.backlog.offer(batch, envelope, on_full, rule) {
-                    Offered::Taken(dropped) => {
+                    Offered::Taken { messages, dropped } => {
                         drop(state);
                         self.0.filled.notify_one();
-                        return Admission::Admitted(dropped);
+                        return Admission::Admitted { messages, dropped };
                     }
                     Offered::Full(back, with) => (batch, envelope) = (back, with),
                 }

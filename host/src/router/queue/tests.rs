@@ -12,8 +12,8 @@ const fn when_full(on_full: OnFull) -> WhenFull {
 }
 
 /// Whole, and nothing was dropped for it.
-fn admitted() -> Admission {
-    Admission::Admitted(Vec::new())
+fn admitted(messages: usize) -> Admission {
+    Admission::Admitted { messages, dropped: Vec::new() }
 }
 
 fn delivery(messages: usize) -> Delivery {
@@ -32,26 +32,26 @@ fn small() -> QueueLimits {
 #[tokio::test(start_paused = true)]
 async fn a_delivery_larger_than_the_queue_is_let_into_an_empty_one() {
     let (sender, mut receiver) = queue(small());
-    assert_eq!(sender.admit(delivery(3), BLOCK).await, admitted());
+    assert_eq!(sender.admit(delivery(3), BLOCK).await, admitted(3));
     assert!(matches!(receiver.recv().await, Received::Delivery(d) if d.batch.len() == 3));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_full_queue_holds_the_sender_until_something_is_taken() {
     let (sender, mut receiver) = queue(small());
-    assert_eq!(sender.admit(delivery(2), BLOCK).await, admitted());
+    assert_eq!(sender.admit(delivery(2), BLOCK).await, admitted(2));
     let waiting = tokio::spawn(async move { sender.admit(delivery(1), BLOCK).await });
     tokio::task::yield_now().await;
     assert!(!waiting.is_finished());
     assert!(matches!(receiver.recv().await, Received::Delivery(d) if d.batch.len() == 2));
-    assert_eq!(waiting.await.expect("the sender ends"), admitted());
+    assert_eq!(waiting.await.expect("the sender ends"), admitted(1));
     assert!(matches!(receiver.recv().await, Received::Delivery(d) if d.batch.len() == 1));
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_subscriber_that_takes_nothing_ends_and_frees_its_senders() {
     let (sender, mut receiver) = queue(small());
-    assert_eq!(sender.admit(delivery(2), BLOCK).await, admitted());
+    assert_eq!(sender.admit(delivery(2), BLOCK).await, admitted(2));
     assert_eq!(sender.admit(delivery(1), BLOCK).await, Admission::Ended);
     assert_eq!(sender.admit(delivery(1), BLOCK).await, Admission::Gone);
     assert!(matches!(receiver.recv().await, Received::Ended(ErrorCode::SlowConsumer)));
@@ -60,7 +60,7 @@ async fn a_subscriber_that_takes_nothing_ends_and_frees_its_senders() {
 #[tokio::test(start_paused = true)]
 async fn senders_that_wait_together_wait_once() {
     let (sender, _receiver) = queue(small());
-    assert_eq!(sender.admit(delivery(2), BLOCK).await, admitted());
+    assert_eq!(sender.admit(delivery(2), BLOCK).await, admitted(2));
     let start = Instant::now();
     let late = async {
         tokio::time::sleep(BLOCK_MAX / 2).await;
@@ -74,7 +74,7 @@ async fn senders_that_wait_together_wait_once() {
 #[tokio::test(start_paused = true)]
 async fn a_subscriber_that_gets_something_on_is_not_slow_although_it_takes_no_new_delivery() {
     let (sender, mut receiver) = queue(small());
-    assert_eq!(sender.admit(delivery(2), BLOCK).await, admitted());
+    assert_eq!(sender.admit(delivery(2), BLOCK).await, admitted(2));
     let waiting = tokio::spawn(async move { sender.admit(delivery(1), BLOCK).await });
     for _ in 0..5 {
         tokio::time::sleep(BLOCK_MAX / 2).await;
@@ -82,13 +82,13 @@ async fn a_subscriber_that_gets_something_on_is_not_slow_although_it_takes_no_ne
     }
     assert!(!waiting.is_finished());
     assert!(matches!(receiver.recv().await, Received::Delivery(_)));
-    assert_eq!(waiting.await.expect("the sender ends"), admitted());
+    assert_eq!(waiting.await.expect("the sender ends"), admitted(1));
 }
 
 #[tokio::test(start_paused = true)]
 async fn at_shutdown_what_is_queued_is_still_taken() {
     let (sender, mut receiver) = queue(small());
-    assert_eq!(sender.admit(delivery(1), BLOCK).await, admitted());
+    assert_eq!(sender.admit(delivery(1), BLOCK).await, admitted(1));
     sender.end(ErrorCode::ShuttingDown);
     assert!(matches!(receiver.recv().await, Received::Delivery(_)));
     assert!(matches!(receiver.recv().await, Received::Ended(ErrorCode::ShuttingDown)));
@@ -97,7 +97,7 @@ async fn at_shutdown_what_is_queued_is_still_taken() {
 #[tokio::test(start_paused = true)]
 async fn a_dropped_receiver_frees_a_waiting_sender() {
     let (sender, receiver) = queue(small());
-    assert_eq!(sender.admit(delivery(2), BLOCK).await, admitted());
+    assert_eq!(sender.admit(delivery(2), BLOCK).await, admitted(2));
     let waiting = tokio::spawn(async move { sender.admit(delivery(1), BLOCK).await });
     tokio::task::yield_now().await;
     drop(receiver);
@@ -109,16 +109,18 @@ async fn what_may_be_dropped_never_waits_and_ends_no_subscription() {
     for on_full in [OnFull::DropNewest, OnFull::DropOldest] {
         let (sender, mut receiver) = queue(small());
         let start = Instant::now();
-        let mut dropped = 0;
+        let (mut put, mut lost) = (0, 0);
         for _ in 0..10 {
             match sender.admit(delivery(1), when_full(on_full)).await {
-                Admission::Admitted(drops) => {
-                    dropped += drops.iter().map(|each| each.messages).sum::<usize>();
+                Admission::Admitted { messages, dropped } => {
+                    put += messages;
+                    lost += dropped.iter().map(|each| each.messages).sum::<usize>();
                 }
                 other => panic!("it is {other:?}"),
             }
         }
-        assert_eq!((start.elapsed(), dropped), (Duration::ZERO, 8));
+        assert_eq!((start.elapsed(), lost), (Duration::ZERO, 8));
+        assert_eq!(put, if on_full == OnFull::DropNewest { 2 } else { 10 });
         for _ in 0..2 {
             assert!(matches!(receiver.recv().await, Received::Delivery(d) if d.batch.len() == 1));
         }
@@ -128,8 +130,8 @@ async fn what_may_be_dropped_never_waits_and_ends_no_subscription() {
 #[tokio::test(start_paused = true)]
 async fn drops_do_not_hide_from_who_waits_that_nothing_is_taken() {
     let (sender, mut receiver) = queue(small());
-    assert_eq!(sender.admit(delivery(1), BLOCK).await, admitted());
-    assert_eq!(sender.admit(delivery(1), when_full(OnFull::DropOldest)).await, admitted());
+    assert_eq!(sender.admit(delivery(1), BLOCK).await, admitted(1));
+    assert_eq!(sender.admit(delivery(1), when_full(OnFull::DropOldest)).await, admitted(1));
     let waiting = tokio::spawn({
         let sender = sender.clone();
         async move { sender.admit(delivery(1), BLOCK).await }
@@ -145,7 +147,7 @@ async fn drops_do_not_hide_from_who_waits_that_nothing_is_taken() {
 #[tokio::test(start_paused = true)]
 async fn who_begins_to_wait_is_not_told_of_a_wait_that_is_over() {
     let (sender, mut receiver) = queue(small());
-    assert_eq!(sender.admit(delivery(2), BLOCK).await, admitted());
+    assert_eq!(sender.admit(delivery(2), BLOCK).await, admitted(2));
     let short = Duration::from_millis(1);
     let given_up = tokio::time::timeout(short, sender.admit(delivery(1), BLOCK)).await;
     assert!(given_up.is_err(), "nobody took anything");
