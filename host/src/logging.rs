@@ -62,14 +62,17 @@ pub enum LoggingError {
     Started(#[from] tracing_subscriber::util::TryInitError),
 }
 
-/// Starts the log of this process.
+/// Starts the log of this process. What `writer` makes writes to the standard error.
 ///
 /// # Errors
 ///
 /// A filter that is none; a log that was started before.
-pub fn init(options: &Options) -> Result<(), LoggingError> {
+pub fn init<W>(options: &Options, writer: W) -> Result<(), LoggingError>
+where
+    W: for<'w> MakeWriter<'w> + Send + Sync + 'static,
+{
     let terminal = io::stderr().is_terminal();
-    subscriber(options, terminal, io::stderr, SystemTime)?.try_init()?;
+    subscriber(options, terminal, writer, SystemTime)?.try_init()?;
     Ok(())
 }
 

@@ -76,6 +76,7 @@ async fn an_operator_deploys_lists_and_rolls_back() {
 
     let text = said(&router, &["deploy", path(&second)], 0).await;
     assert!(text.contains("runs in load/keep"), "{text}");
+    assert_eq!(text.lines().count(), 1, "nothing is drawn where there is no terminal: {text:?}");
     let again = done(&router, &["deploy", path(&second)]).await;
     assert_eq!((&again["plugin"], &again["swapped"]), (&"byte-filter".into(), &false.into()));
     let second_digest = router.digest_of("byte-filter").await.expect("it runs");

@@ -77,6 +77,7 @@ fn a_new_plugin_of_every_role_passes_its_tests_and_gives_the_verdicts_that_its_r
         let out = plugins.to_str().expect("a plain path");
         let built = run(waypost(&["plugin", "build", "--out", out]).current_dir(&author));
         let (artefact, said) = (text(&built.stdout), text(&built.stderr));
+        assert!(!said.contains(['\r', '\x1b']), "it is drawn without a terminal: {said:?}");
         assert!(built.status.success() && !said.contains("no names"), "{said}");
         let artefact = artefact.trim_end();
         assert_eq!(Path::new(artefact), plugins.join(format!("author-{role}.wasm")));

@@ -8,7 +8,7 @@ use std::{
 use anyhow::{anyhow, bail};
 use waypost_client::{Client, ClientOptions, Reconnect};
 
-use super::{state::StateOptions, values::address};
+use super::{progress, state::StateOptions, values::address};
 use crate::{
     logging,
     net::DEVELOPMENT_CA_FILE,
@@ -122,11 +122,12 @@ fn reachable(listen: SocketAddr) -> SocketAddr {
 /// Starts the log with this filter, unless `RUST_LOG` says another.
 pub(super) fn init_log(filter: &str) -> anyhow::Result<()> {
     let said = std::env::var("RUST_LOG").ok().filter(|said| !said.trim().is_empty());
-    Ok(logging::init(&logging::Options {
+    let options = logging::Options {
         json: None,
         filter: Some(said.unwrap_or_else(|| filter.to_owned())),
         no_color: std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()),
-    })?)
+    };
+    Ok(logging::init(&options, || progress::Stderr)?)
 }
 
 /// The runtime of a command that only talks to a router.

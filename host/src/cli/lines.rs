@@ -1,7 +1,7 @@
 //! Lines that become messages: how a file or standard input is read, and what a message has beside its
 //! line.
 
-use std::path::Path;
+use std::{fs::Metadata, path::Path};
 
 use serde_json::{Number, Value};
 use tokio::io::{AsyncBufRead, AsyncBufReadExt as _};
@@ -73,16 +73,33 @@ pub(super) struct Lines {
     input: Box<dyn AsyncBufRead + Unpin>,
     line: Vec<u8>,
     number: u64,
+    bytes: u64,
+    size: Option<u64>,
 }
 
 impl Lines {
     /// Opens a file; `-` is standard input.
     pub(super) async fn open(file: &Path) -> anyhow::Result<Self> {
-        Ok(Self::of(open(file).await?))
+        let size = match file.as_os_str() == "-" {
+            true => None,
+            // What cannot be opened says so itself.
+            false => tokio::fs::metadata(file).await.ok().filter(Metadata::is_file),
+        };
+        Ok(Self { size: size.map(|size| size.len()), ..Self::of(open(file).await?) })
     }
 
     fn of(input: Box<dyn AsyncBufRead + Unpin>) -> Self {
-        Self { input, line: Vec::new(), number: 0 }
+        Self { input, line: Vec::new(), number: 0, bytes: 0, size: None }
+    }
+
+    /// How many bytes the input has, as far as that is known.
+    pub(super) fn size(&self) -> Option<u64> {
+        self.size
+    }
+
+    /// How many of them were read.
+    pub(super) fn bytes(&self) -> u64 {
+        self.bytes
     }
 
     /// The next line that is not empty.
@@ -101,7 +118,7 @@ impl Lines {
     /// Reads a line without its end. Of one that is too long the beginning is kept: so much that it is over the
     /// limit even without a carriage return.
     async fn read(&mut self) -> std::io::Result<bool> {
-        let Self { input, line, .. } = self;
+        let Self { input, line, bytes, .. } = self;
         line.clear();
         loop {
             let buffer = input.fill_buf().await?;
@@ -114,6 +131,7 @@ impl Lines {
             line.extend_from_slice(part.get(..room).unwrap_or(part));
             let taken = end.map_or(buffer.len(), |end| end + 1);
             input.consume(taken);
+            *bytes += taken as u64;
             if end.is_some() {
                 if line.last() == Some(&b'\r') {
                     line.pop();
@@ -142,6 +160,19 @@ mod tests {
     async fn empty_lines_are_counted_and_left_out_and_ends_belong_to_no_line() {
         let found = all("a\r\n\n\r\nb\nc".to_owned()).await;
         assert_eq!(found, [(1, Some("a".into())), (4, Some("b".into())), (5, Some("c".into()))]);
+    }
+
+    #[tokio::test]
+    async fn every_byte_that_is_read_is_counted_whatever_becomes_of_it() {
+        let input = format!("a\r\n\n{}\nlast", "y".repeat(MAX_LINE_BYTES + 100_000));
+        let size = input.len() as u64;
+        let mut lines = Lines::of(Box::new(std::io::Cursor::new(input)));
+        let mut last = 0;
+        while lines.next().await.expect("it reads").is_some() {
+            assert!(lines.bytes() > last, "it goes on");
+            last = lines.bytes();
+        }
+        assert_eq!(last, size);
     }
 
     #[tokio::test]

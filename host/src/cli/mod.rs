@@ -11,6 +11,7 @@ mod manual;
 mod output;
 mod plugin;
 mod print;
+mod progress;
 mod publish;
 mod reply;
 mod request;

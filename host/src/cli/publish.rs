@@ -1,6 +1,10 @@
 //! `waypost pub`: one message a line.
 
-use std::{collections::VecDeque, path::PathBuf};
+use std::{
+    collections::VecDeque,
+    io::{self, IsTerminal as _},
+    path::PathBuf,
+};
 
 use anyhow::{anyhow, bail};
 use serde_json::json;
@@ -12,6 +16,7 @@ use super::{
     connection::{ConnectionOptions, init_log, runtime},
     lines::{Line, Lines, MessageOptions},
     output::{Format, OutcomeOptions, write_line},
+    progress::{Progress, tell},
     values::destination,
 };
 
@@ -55,8 +60,12 @@ async fn publish(options: Options) -> Result<(), Failure> {
     let client = options.connection.connect(Some(RECONNECTS)).await?;
     let publisher = client.publisher(PublisherOptions::default()).await?;
     let mut tally = Tally::new(options.outcome.format());
+    // Whoever types the lines sees them, and a program sees nothing.
+    let is_typed = options.file.as_os_str() == "-" && io::stdin().is_terminal();
+    let is_shown = !is_typed && options.outcome.format() == Format::Pretty;
+    let progress = is_shown.then(|| Progress::of_lines(lines.size()));
     let sending = async {
-        let sent = send_lines(lines, &options, &publisher, &mut tally).await;
+        let sent = send_lines(lines, &options, &publisher, &mut tally, progress.as_ref()).await;
         publisher.flush().await;
         sent
     };
@@ -64,6 +73,7 @@ async fn publish(options: Options) -> Result<(), Failure> {
         sent = sending => sent,
         _ = tokio::signal::ctrl_c() => Err(anyhow!("interrupted")),
     };
+    drop(progress);
     // What has no outcome by now has none: its receipts say so.
     drop(publisher);
     let settled = tally.settle_all().await;
@@ -79,6 +89,7 @@ async fn send_lines(
     options: &Options,
     publisher: &Publisher,
     tally: &mut Tally,
+    progress: Option<&Progress>,
 ) -> anyhow::Result<()> {
     while let Some(Line { number, text }) = lines.next().await? {
         let text = match text {
@@ -100,6 +111,9 @@ async fn send_lines(
             Ok(receipt) => tally.push(number, receipt).await?,
             Err(PublishError::Closed(reason)) => bail!("line {number} was not published: {reason}"),
             Err(error) => tally.refuse(number, None, &error.to_string())?,
+        }
+        if let Some(progress) = progress {
+            progress.advance(lines.bytes(), number);
         }
     }
     Ok(())
@@ -164,7 +178,7 @@ impl Tally {
                     let line = json!({ "line": line, "outcome": "unknown", "error": why });
                     write_line(&line)?;
                 } else if self.unknown <= MAX_TOLD {
-                    eprintln!("line {line}: whether it was taken is unknown: {why}");
+                    tell(&format!("line {line}: whether it was taken is unknown: {why}"));
                 }
             }
         }
@@ -180,7 +194,7 @@ impl Tally {
         }
         if self.rejected <= MAX_TOLD {
             let code = code.map_or_else(String::new, |code| format!("{code}: "));
-            eprintln!("line {line} was rejected: {code}{why}");
+            tell(&format!("line {line} was rejected: {code}{why}"));
         }
         Ok(())
     }

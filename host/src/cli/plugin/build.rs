@@ -19,6 +19,7 @@ use crate::{
         connection::runtime,
         output::{Format, write_line},
         print::write_out,
+        progress::Progress,
     },
     wasm::{Digest, Manifest, PluginPolicy},
 };
@@ -54,7 +55,11 @@ pub(super) fn build(options: &Build) -> Result<(), Failure> {
     let target = WasmTarget::ensure(&options.path, |line| eprintln!("{line}"))?;
     let built = cargo_build(&options.path, &manifest_file, target)?;
     let bytes = fs::read(&built).with_context(|| built.display().to_string())?;
+    // Cargo draws a line of its own before.
+    let trying = options.output == Format::Pretty;
+    let trying = trying.then(|| Progress::of_wait("trying the artefact in the sandbox"));
     let Manifest { name, version, role, .. } = inspect(&bytes)?;
+    drop(trying);
     let folder = match &options.out {
         Some(out) => out.clone(),
         None => target_folder(&built)?.join("waypost"),

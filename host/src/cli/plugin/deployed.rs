@@ -12,6 +12,7 @@ use crate::{
         admin::AdminOptions,
         output::{Format, OutcomeOptions, short, write_line},
         print::write_out,
+        progress::Progress,
     },
     deploy::PluginStatus,
     router::StageStatus,
@@ -106,7 +107,10 @@ pub(super) async fn deploy(options: &Deploy) -> Result<(), Failure> {
         }
     };
     let signature = signature(options)?;
+    let waiting = options.outcome.format() == Format::Pretty;
+    let waiting = waiting.then(|| Progress::of_wait("the router compiles and tries the artefact"));
     let done: DeployOutcome = options.admin.deploy(&path, bytes, signature.as_deref()).await?;
+    drop(waiting);
     let DeployOutcome { plugin, swapped, status } = &done;
     let (version, digest) = (&status.version, short(&status.digest));
     let pretty = if *swapped {

@@ -42,6 +42,11 @@ impl Batches {
         Ok(Self { lines, topic, message, headers, builder: builder(), numbers, full })
     }
 
+    /// Where the messages come from.
+    pub(super) fn lines(&self) -> &Lines {
+        &self.lines
+    }
+
     /// The next batch; `None` at the end of the input.
     pub(super) async fn next(&mut self) -> anyhow::Result<Option<Input>> {
         while self.full.is_empty() {

@@ -9,7 +9,7 @@ mod trial;
 
 use std::{
     fs,
-    io::{self, BufWriter, Write as _},
+    io::{self, BufWriter, IsTerminal as _, Write as _},
     path::PathBuf,
 };
 
@@ -30,6 +30,7 @@ use crate::{
         connection::{init_log, runtime},
         lines::{Lines, MessageOptions},
         output::Format,
+        progress::Progress,
         shown::Colours,
     },
     wasm::{Interface, PluginError, PluginPolicy, Version},
@@ -176,6 +177,9 @@ async fn print_all(
     let mut trial = Trial::new(version);
     let is_tried_again = trial.is_tried_again();
     let mut tally = Tally::default();
+    // Whoever sees the verdicts sees how far it is, and a program sees nothing.
+    let is_shown = !io::stdout().is_terminal() && options.output != Some(Format::Json);
+    let progress = is_shown.then(|| Progress::of_lines(batches.lines().size()));
     while let Some(input) = batches.next().await? {
         let print = |fate: Fate| {
             for entry in Entry::of(&input, &fate, is_tried_again) {
@@ -191,7 +195,11 @@ async fn print_all(
             Ok(out.flush()?)
         };
         trial.run(&input.batch, print).await?;
+        if let (Some(progress), Some(line)) = (&progress, input.lines.last()) {
+            progress.advance(batches.lines().bytes(), *line);
+        }
     }
+    drop(progress);
     match format {
         Format::Json => writeln!(out, "{}", tally.json(version, &trial.spent))?,
         Format::Pretty => eprint!("{}", tally.text(&trial.spent)),
