@@ -219,7 +219,7 @@ impl RouterCode {
                 | ErrorCode::StalledFrame
                 | ErrorCode::TooManyConnections,
             ) => true,
-            Some(ErrorCode::Forbidden) => false,
+            Some(ErrorCode::Forbidden | ErrorCode::ProducerFenced) => false,
             Some(code) => !code.closes_connection(),
         }
     }

@@ -118,8 +118,8 @@ mod subscribe;
 mod task;
 
 pub use waypost_protocol::{
-    Batch, BatchBuilder, BatchError, ConnectionId, Envelope, ErrorCode, HeaderError, Headers,
-    HeadersBuilder, Limits, Offset, Pattern, PatternError, Topic, TopicError,
+    Batch, BatchBuilder, BatchError, ConnectionId, Envelope, Epoch, ErrorCode, HeaderError,
+    Headers, HeadersBuilder, Limits, Offset, Pattern, PatternError, ProducerId, Topic, TopicError,
 };
 
 pub use self::{
@@ -127,7 +127,9 @@ pub use self::{
     client::{Client, Status},
     error::{AuthorityError, ConnectError, Disconnected, RouterCode},
     options::ClientOptions,
-    publish::{Message, Outcome, PublishError, Publisher, PublisherOptions, Receipt},
+    publish::{
+        Message, Outcome, ProducerIdentity, PublishError, Publisher, PublisherOptions, Receipt,
+    },
     request::RequestError,
     subscribe::{Delivered, DeliveredBatch, SubscribeError, Subscriber, SubscriberOptions},
 };

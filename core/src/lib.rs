@@ -17,6 +17,7 @@ mod retry;
 mod rollback;
 mod route;
 mod stream;
+mod streams;
 mod table;
 mod tap;
 mod topic_rules;
@@ -40,6 +41,7 @@ pub use route::{
     StageDefinition, StageName, StreamName, check_routes,
 };
 pub use stream::{Partition, PartitionIndex};
+pub use streams::{Misplaced, StreamDefinition, StreamId, StreamTable};
 pub use table::{EntryId, RouteTable};
 pub use tap::TapBudget;
 pub use topic_rules::{OnFull, TopicRule, TopicRuleId, TopicRules};

@@ -10,6 +10,7 @@ pub mod net;
 pub mod reload;
 pub mod router;
 pub mod server;
+pub mod streams;
 mod time;
 pub mod wasm;
 pub mod watch;

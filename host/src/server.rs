@@ -13,6 +13,7 @@ use prometheus::Registry;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use waypost_core::PluginName;
+use waypost_storage::Fence;
 
 use crate::{
     admin::{Admin, AdminError, AdminState, Lifecycle, Phase, Token, TokenError, Traffic},
@@ -23,7 +24,8 @@ use crate::{
     },
     net::{BindError, NetMetrics, Server, TlsError},
     reload::ReloadMetrics,
-    router::{Plans, Router, RouterMetrics},
+    router::{Plans, Router, RouterMetrics, Tails},
+    streams::{StorageError, StreamMetrics, StreamSettings, Streams, Upkeep},
     wasm::{ChildCompiler, Compiler, EngineError, Sandbox, SandboxMetrics},
     watch::Watcher,
 };
@@ -79,6 +81,9 @@ pub enum StartError {
     /// The plugin folder cannot be watched.
     #[error(transparent)]
     Watch(#[from] WatchError),
+    /// Streams cannot be kept.
+    #[error(transparent)]
+    Storage(#[from] StorageError),
     /// The endpoint does not stand.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -122,6 +127,9 @@ pub struct Endpoints {
 pub struct Waypost {
     lifecycle: Arc<Lifecycle>,
     router: Router,
+    streams: Streams,
+    upkeep: Upkeep,
+    tails: Tails,
     server: Server,
     admin: Option<Admin>,
     watcher: Option<Watcher>,
@@ -161,6 +169,7 @@ impl Waypost {
         let sandbox_metrics = Arc::new(SandboxMetrics::register(&registry)?);
         let deploy_metrics = DeployMetrics::register(&registry)?;
         let reload_metrics = ReloadMetrics::register(&registry)?;
+        let stream_metrics = StreamMetrics::register(&registry)?;
 
         let plugins = &settings.plugins;
         let compiler = match compiler {
@@ -195,6 +204,8 @@ impl Waypost {
             None => None,
         };
 
+        let StreamSettings { trim_interval, forget_producers_after, .. } = settings.streams;
+        let streams = Streams::open(settings.streams, stream_metrics).await?;
         // No address is bound before every plugin runs: a client never meets a route without its stages.
         deployer.load().await.map_err(StartError::Plugins)?;
         let probation = Probation::start(deployer.clone(), plugins.rollback);
@@ -203,7 +214,9 @@ impl Waypost {
             false => None,
         };
         let router = Router::start(plans, settings.router);
-        let server = Server::bind(settings.net, router.clone(), net_metrics)?;
+        let tails = Tails::start(&router, &streams);
+        let server = Server::bind(settings.net, router.clone(), streams.clone(), net_metrics)?;
+        let upkeep = Upkeep::start(streams.clone(), trim_interval, forget_producers_after);
 
         traffic.begin(router.clone(), server.connections().clone());
 
@@ -218,6 +231,9 @@ impl Waypost {
         Ok(Self {
             lifecycle,
             router,
+            streams,
+            upkeep,
+            tails,
             server,
             admin,
             watcher,
@@ -228,6 +244,13 @@ impl Waypost {
             endpoints_file,
             _lock: lock,
         })
+    }
+
+    /// Whether a write to storage has failed: nothing more is stored then, and the process must end and start
+    /// anew to recover.
+    #[must_use]
+    pub fn fence(&self) -> Fence {
+        self.streams.storage().fence().clone()
     }
 
     /// Where it listens.
@@ -291,12 +314,14 @@ impl Waypost {
         let end = Instant::now() + deadline.saturating_sub(farewell);
         self.lifecycle.enter(Phase::Draining);
         // A deploy would only be in the way now.
-        drop((self.watcher, self.probation));
+        drop((self.watcher, self.probation, self.upkeep));
+        self.streams.stop();
         self.server.go_away(deadline);
         let drained = tokio::time::timeout_at(end, self.router.drain()).await.is_ok();
         let patience = end.saturating_duration_since(Instant::now());
         let gone = self.server.close(patience, farewell).await;
-        drop(self.admin);
+        drop((self.admin, self.router, self.tails));
+        self.streams.close().await;
         // Left behind it would only mislead tools, which find nobody at its address.
         let _ = remove_if_there(&self.endpoints_file);
         drained && gone

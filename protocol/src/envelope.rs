@@ -1,5 +1,7 @@
 //! The envelope: what the router knows of a batch, outside the publisher's bytes.
 
+use std::ops::Range;
+
 use bytes::Bytes;
 use prost::Message as _;
 
@@ -20,6 +22,12 @@ pub struct Envelope {
     pub route: Option<String>,
     /// The stages of that route, in order, each with the version that processed the batch.
     pub stages: Vec<StageRun>,
+    /// The stream that the offset counts in, when a subscriber is told.
+    pub stream: Option<String>,
+    /// The partition that it counts in.
+    pub partition: u32,
+    /// Where each message stands behind the base offset; empty when they stand one after another.
+    pub positions: Vec<u32>,
 }
 
 /// A publisher's identity and place in its sequence.
@@ -88,6 +96,9 @@ impl Envelope {
             }),
             route: self.route.clone().unwrap_or_default(),
             stages: self.stages.iter().map(StageRun::to_proto).collect(),
+            stream: self.stream.clone().unwrap_or_default(),
+            partition: self.partition,
+            positions: self.positions.clone(),
         }
         .encode_to_vec();
         let checksum = crc32c::crc32c(&encoded);
@@ -116,7 +127,41 @@ impl Envelope {
             }),
             route: Some(decoded.route).filter(|route| !route.is_empty()),
             stages: decoded.stages.into_iter().map(StageRun::of_proto).collect::<Result<_, _>>()?,
+            stream: Some(decoded.stream).filter(|stream| !stream.is_empty()),
+            partition: decoded.partition,
+            positions: decoded.positions,
         })
+    }
+
+    /// The offset of the message at a place of the batch, when a stream is the source.
+    #[must_use]
+    pub fn offset_of(&self, index: usize) -> Option<Offset> {
+        let base = self.base_offset?;
+        let position = match self.positions.get(index) {
+            Some(position) => u64::from(*position),
+            None => index as u64,
+        };
+        Some(Offset(base.0.saturating_add(position)))
+    }
+
+    /// What is said of some messages of the batch, in order.
+    #[must_use]
+    pub fn gather(&self, indices: &[u32]) -> Self {
+        let position = |index: &u32| match self.positions.get(*index as usize) {
+            Some(position) => *position,
+            None => *index,
+        };
+        Self { positions: indices.iter().map(position).collect(), ..self.clone() }
+    }
+
+    /// What is said of neighbouring messages of the batch.
+    #[must_use]
+    pub fn part(&self, range: Range<usize>) -> Self {
+        if self.positions.is_empty() {
+            return Self { base_offset: self.offset_of(range.start), ..self.clone() };
+        }
+        let positions = self.positions.get(range).unwrap_or_default().to_vec();
+        Self { positions, ..self.clone() }
     }
 }
 
@@ -153,6 +198,7 @@ mod tests {
                 version: "1.2.3".into(),
                 digest: [7; 32],
             }],
+            ..Envelope::default()
         }
     }
 
@@ -160,6 +206,24 @@ mod tests {
     fn what_is_encoded_decodes_to_the_same() {
         let (bytes, checksum) = envelope().encode();
         assert_eq!(Envelope::decode(&bytes, checksum), Ok(envelope()));
+    }
+
+    #[test]
+    fn messages_keep_their_offsets_in_whatever_part_they_go() {
+        let whole = Envelope { base_offset: Some(Offset(100)), ..envelope() };
+        let offsets = |envelope: &Envelope, count| -> Vec<u64> {
+            (0..count)
+                .filter_map(|index| envelope.offset_of(index))
+                .map(|offset| offset.0)
+                .collect()
+        };
+        assert_eq!(offsets(&whole, 3), [100, 101, 102]);
+        assert_eq!(offsets(&whole.part(2..4), 2), [102, 103]);
+        let some = whole.gather(&[1, 3, 4]);
+        assert_eq!(offsets(&some, 3), [101, 103, 104]);
+        assert_eq!(offsets(&some.part(1..3), 2), [103, 104]);
+        assert_eq!(offsets(&some.gather(&[0, 2]), 2), [101, 104]);
+        assert_eq!(offsets(&Envelope::default(), 1), []);
     }
 
     #[test]

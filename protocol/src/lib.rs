@@ -28,7 +28,7 @@ pub use envelope::{Envelope, EnvelopeError, Producer, StageRun};
 pub use error::ErrorCode;
 #[cfg(feature = "frames")]
 pub use frame::{Frame, FrameDecoder, FrameError, PREFIX_BYTES, Prefix};
-pub use hash::key_hash;
+pub use hash::{key_hash, partition_of};
 pub use ids::{ConnectionId, Epoch, Offset, ProducerId, Sequence, SubscriptionId};
 pub use limits::{
     Limits, LimitsError, MAX_BATCH_MESSAGES, MAX_FRAME_BYTES, MAX_HEADERS, MAX_MESSAGE_BYTES,

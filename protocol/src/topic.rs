@@ -219,6 +219,30 @@ impl Pattern {
         levels.next().is_none()
     }
 
+    /// Whether there is a topic that both match. That a topic has no more than 16 levels is left out of account.
+    #[must_use]
+    pub fn overlaps(&self, other: &Self) -> bool {
+        // A wildcard matches no first level of the router, which only a literal names.
+        let differ = self.is_system() != other.is_system();
+        let (mut ours, mut theirs) = (self.levels(), other.levels());
+        loop {
+            match (ours.next(), theirs.next()) {
+                (None, None) => return true,
+                (Some(PatternLevel::Rest), Some(_)) | (Some(_), Some(PatternLevel::Rest)) => {
+                    return !differ;
+                }
+                (Some(PatternLevel::Literal(one)), Some(PatternLevel::Literal(other)))
+                    if one != other =>
+                {
+                    return false;
+                }
+                (Some(_), Some(_)) if differ => return false,
+                (Some(_), Some(_)) => {}
+                _ => return false,
+            }
+        }
+    }
+
     /// Whether it matches every topic that the other one matches, as far as the levels tell. That a topic has no
     /// more than 16 levels is left out of account.
     #[must_use]
@@ -324,6 +348,29 @@ mod tests {
         ] {
             let parsed = |text| Pattern::parse(text).expect("the pattern is well formed");
             assert_eq!(parsed(pattern).covers(&parsed(other)), expected, "{pattern} over {other}");
+        }
+    }
+
+    #[test]
+    fn patterns_overlap_where_a_topic_matches_both() {
+        for (one, other, expected) in [
+            ("a.b", "a.b", true),
+            ("a.b", "a.c", false),
+            ("a.*", "a.b", true),
+            ("a.*", "*.b", true),
+            ("a.*", "a.b.c", false),
+            ("a.>", "*.*.c", true),
+            ("a.>", "a", false),
+            ("a.>", "b.>", false),
+            (">", "a", true),
+            (">", "$dead.a", false),
+            ("*.a", "$dead.a", false),
+            ("$dead.>", "$dead.*", true),
+        ] {
+            let parsed = |text| Pattern::parse(text).expect("the pattern is well formed");
+            let (first, second) = (parsed(one), parsed(other));
+            assert_eq!(first.overlaps(&second), expected, "{one} and {other}");
+            assert_eq!(second.overlaps(&first), expected, "{other} and {one}");
         }
     }
 

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::{sync::oneshot, time::Instant};
-use waypost_protocol::{ErrorCode, Frame};
+use waypost_protocol::{ErrorCode, Frame, frame};
 
 use super::{Shared, outbox::Transmit};
 use crate::{
@@ -50,6 +50,7 @@ async fn follow(
         let conversing = current.converse();
         let (broken, results) = match current.open().await {
             Ok(streams) => {
+                shared.outbox().begin_stream(current.limits, &current.welcome.streams);
                 // Nobody may wait for it any more.
                 ready.take().map(|ready| ready.send(()));
                 converse(shared, &current, streams).await
@@ -84,7 +85,6 @@ async fn converse(
     session: &Session,
     (mut reader, mut writer): (FrameReader, FrameWriter),
 ) -> (Broken, u64) {
-    shared.outbox().begin_stream(session.limits);
     let mut results = 0;
     let closing = async {
         session.reaches(Phase::Closing).await;
@@ -103,12 +103,19 @@ async fn read(shared: &Shared, reader: &mut FrameReader, results: &mut u64) -> B
     loop {
         match reader.next().await {
             Ok(Some(Frame::PublishResult(result))) => {
+                let ends = end_of(&result);
                 let handled = shared.outbox().handle_result(result);
                 match handled {
-                    Ok(resolved) => shared.resolve([resolved]),
+                    Ok(resolved) => shared.resolve(resolved),
                     Err(message) => return Broken::violation(ErrorCode::UnexpectedFrame, message),
                 }
+                if let Some(broken) = ends {
+                    return broken;
+                }
                 *results += 1;
+            }
+            Ok(Some(Frame::ProducerOpened(opened))) => {
+                shared.outbox().handle_opened(opened.resumed);
             }
             Ok(Some(frame)) => return Broken::by(frame, "a publish stream"),
             Ok(None) => return Broken::Lost,
@@ -119,12 +126,35 @@ async fn read(shared: &Shared, reader: &mut FrameReader, results: &mut u64) -> B
     }
 }
 
+/// Whether the router takes nothing more under this identity: because a newer life of the producer speaks, or
+/// because it knows this one no longer, which is mended by saying on another stream who publishes.
+fn end_of(result: &frame::PublishResult) -> Option<Broken> {
+    let Some(frame::Outcome::Rejected(rejected)) = &result.outcome else {
+        return None;
+    };
+    match ErrorCode::from_number(rejected.code)? {
+        code @ ErrorCode::ProducerFenced => {
+            Some(Broken::Refused { code: code.into(), message: rejected.message.clone() })
+        }
+        ErrorCode::UnknownProducer => Some(Broken::Lost),
+        _ => None,
+    }
+}
+
 async fn write(shared: &Shared, session: &Session, writer: &mut FrameWriter) -> Broken {
     while session.phase() != Phase::Draining {
         let transmit = shared.outbox().poll_transmit(Instant::now());
         match transmit {
             Transmit::Frame(publish, batch) => {
                 if writer.write(&Frame::Publish(publish, batch)).await.is_err() {
+                    tokio::time::sleep(LAST_WORDS).await;
+                    return Broken::Lost;
+                }
+            }
+            Transmit::Open(identity) => {
+                let open =
+                    frame::OpenProducer { producer_id: identity.id.0, epoch: identity.epoch.0 };
+                if writer.write(&Frame::OpenProducer(open)).await.is_err() {
                     tokio::time::sleep(LAST_WORDS).await;
                     return Broken::Lost;
                 }

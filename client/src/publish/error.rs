@@ -41,6 +41,11 @@ pub enum PublishError {
     /// A prepared batch is larger than agreed with the router.
     #[error(transparent)]
     Batch(BatchError),
+    /// A prepared batch belongs to several streams or partitions.
+    #[error(
+        "the batch belongs to several streams or partitions; publish its messages one by one, or a batch for each"
+    )]
+    Scattered,
     /// What was to be replied to asks for no reply.
     #[error("the message is no request: it names no inbox that a reply could go to")]
     NoRequest,
@@ -62,6 +67,7 @@ impl PublishError {
             Self::TooManyHeaders { .. } => ErrorCode::TooManyHeaders,
             Self::MessageTooLarge { .. } => ErrorCode::MessageTooLarge,
             Self::Batch(error) => error.code(),
+            Self::Scattered => ErrorCode::Misplaced,
             Self::NoRequest | Self::Closed(_) => return None,
         })
     }

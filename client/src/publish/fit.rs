@@ -4,8 +4,8 @@ use waypost_protocol::{Batch, BatchError, ErrorCode, Inbox, Limits};
 
 use super::{Outcome, PublishError};
 
-/// What a publish frame's control part may take of the frame: two numbers.
-const CONTROL_BYTES: u32 = 32;
+/// What a publish frame's control part may take of the frame: four numbers and the name of a stream.
+const CONTROL_BYTES: u32 = 128;
 
 /// What a batch may be for its frame to be within the limits.
 pub(super) fn for_batches(limits: Limits) -> Limits {

@@ -7,8 +7,11 @@ mod conversation;
 mod error;
 mod fit;
 mod message;
+mod open;
 mod options;
 mod outbox;
+mod placement;
+mod producer;
 mod receipt;
 #[cfg(test)]
 mod tests;
@@ -22,13 +25,14 @@ use tokio::{
     sync::{Notify, oneshot},
     time::Instant,
 };
-use waypost_protocol::{Batch, Limits};
+use waypost_protocol::{Batch, Epoch, Limits, ProducerId};
 
 use self::outbox::{Outbox, Resolved};
 pub use self::{
     error::PublishError,
     message::Message,
     options::PublisherOptions,
+    producer::ProducerIdentity,
     receipt::{Outcome, Receipt},
 };
 use crate::{Disconnected, link::Link, task::Task};
@@ -141,9 +145,12 @@ impl Drop for Publisher {
 
 impl Shared {
     fn new(options: PublisherOptions) -> Self {
+        // 64 random bits keep publishers apart that nobody named.
+        let unnamed = || ProducerIdentity { id: ProducerId(rand::random()), epoch: Epoch(0) };
+        let identity = options.producer.unwrap_or_else(unnamed);
         Self {
             // The limits are those of the first stream once it begins.
-            outbox: Mutex::new(Outbox::new(options, Limits::default())),
+            outbox: Mutex::new(Outbox::new(options, Limits::default(), identity)),
             work: Notify::new(),
             room: Notify::new(),
             settled: Notify::new(),

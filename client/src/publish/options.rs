@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use super::ProducerIdentity;
+
 /// What a publisher is made with. A number below one is taken for one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PublisherOptions {
@@ -18,10 +20,14 @@ pub struct PublisherOptions {
     pub max_in_flight_batches: usize,
     /// Their bytes. One batch is allowed whatever its size.
     pub max_in_flight_bytes: usize,
-    /// Whether what was sent without a result is sent again on the next connection. On a memory
-    /// topic, which knows no producer, it may then arrive twice; without this it ends as
-    /// [`Outcome::Unknown`](crate::Outcome::Unknown).
+    /// Whether what was sent to memory topics without a result is sent again on the next connection. They know
+    /// no producer, so that it may then arrive twice; without this it ends as
+    /// [`Outcome::Unknown`](crate::Outcome::Unknown). What was sent to a stream is always sent again, and is
+    /// stored once.
     pub resend_unknown: bool,
+    /// Under which identity messages for streams are stored; a random one unless given. Whoever gives one
+    /// begins each life of its publisher with a greater epoch, which fences those before it.
+    pub producer: Option<ProducerIdentity>,
 }
 
 impl Default for PublisherOptions {
@@ -35,6 +41,7 @@ impl Default for PublisherOptions {
             max_in_flight_batches: 64,
             max_in_flight_bytes: 8 << 20,
             resend_unknown: false,
+            producer: None,
         }
     }
 }

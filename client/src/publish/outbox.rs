@@ -11,18 +11,23 @@
 //! than resolved here, for whoever waits on them may be woken only when the outbox is no longer
 //! locked.
 
+mod answers;
+
 use std::collections::VecDeque;
 
 use bytes::Bytes;
 use tokio::time::Instant;
 use waypost_protocol::{
     Batch, BatchBuilder, BatchError, Limits,
-    frame::{Publish, PublishResult},
+    frame::{self, Publish},
 };
 
 use super::{
     Message, PublishError, PublisherOptions,
     fit::{check_fits, check_owner, for_batches, is_closed, unfit},
+    open::OpenBatches,
+    placement::{Destination, Placement},
+    producer::{Opened, Place, Producer, ProducerIdentity},
     receipt::{Outcome, Receipt, Resolver},
 };
 use crate::Disconnected;
@@ -43,6 +48,8 @@ pub(super) type Resolved = (Resolver, Outcome);
 pub(super) enum Transmit {
     /// Write this.
     Frame(Publish, Bytes),
+    /// Say who publishes, and give the answer to [`handle_opened`](Outbox::handle_opened).
+    Open(ProducerIdentity),
     /// This batch cannot be sent; go on after resolving it.
     Unfit(Resolved),
     /// Nothing now: until a change, or until then.
@@ -63,11 +70,12 @@ pub(super) struct Outbox {
     options: PublisherOptions,
     limits: Limits,
     state: State,
-    builder: BatchBuilder,
-    open: Option<Open>,
+    placement: Placement,
+    producer: Producer,
+    open: OpenBatches,
     waiting: VecDeque<Sealed>,
     in_flight: VecDeque<Sent>,
-    /// Of the batches in `waiting` and those without a result in `in_flight`.
+    /// Of the batches in `waiting`, those that the producer holds, and those without a result in `in_flight`.
     sealed_bytes: usize,
     next_sequence: u64,
     next_ordinal: u64,
@@ -84,19 +92,15 @@ enum State {
     Dead(Disconnected),
 }
 
-/// The batch that is being built. Ordinals count the batches of the publisher's whole life.
+/// A batch that is built. Ordinals count the batches of the publisher's whole life.
 #[derive(Debug)]
-struct Open {
-    ordinal: u64,
-    resolver: Resolver,
-    since: Instant,
-}
-
-#[derive(Debug)]
-struct Sealed {
-    ordinal: u64,
-    batch: Batch,
-    resolver: Resolver,
+pub(super) struct Sealed {
+    pub(super) ordinal: u64,
+    pub(super) destination: Destination,
+    /// Where it stands in its partition, once it was sent there.
+    pub(super) place: Option<Place>,
+    pub(super) batch: Batch,
+    pub(super) resolver: Resolver,
 }
 
 /// A batch that was given to the stream; empty once its result came.
@@ -107,7 +111,11 @@ struct Sent {
 }
 
 impl Outbox {
-    pub(super) fn new(options: PublisherOptions, limits: Limits) -> Self {
+    pub(super) fn new(
+        options: PublisherOptions,
+        limits: Limits,
+        identity: ProducerIdentity,
+    ) -> Self {
         let options = PublisherOptions {
             max_batch_messages: options.max_batch_messages.max(1),
             max_in_flight_batches: options.max_in_flight_batches.max(1),
@@ -118,8 +126,9 @@ impl Outbox {
             options,
             limits,
             state: State::Taking,
-            builder: BatchBuilder::with_limits(limits),
-            open: None,
+            placement: Placement::default(),
+            producer: Producer::new(identity),
+            open: OpenBatches::new(limits),
             waiting: VecDeque::new(),
             in_flight: VecDeque::new(),
             sealed_bytes: 0,
@@ -147,26 +156,31 @@ impl Outbox {
         if bytes > limit as usize {
             return Err(PublishError::MessageTooLarge { bytes, limit });
         }
-        if !self.has_place(bytes) && !self.seal() {
+        let destination = self.placement.of(&message.topic, message.key.as_deref());
+        if !self.has_place(destination, bytes) && !self.seal(destination) {
             return Ok(None);
         }
-        if let Err(error) = self.append(message) {
+        if let Err(error) = append(self.open.builder(destination), message) {
             let full = matches!(
                 error,
                 BatchError::TooManyBytes { .. } | BatchError::TooManyMessages { .. }
             );
-            if !full || self.open.is_none() {
+            if !full || self.open.builder(destination).is_empty() {
                 return Err(PublishError::of_message(error));
             }
-            if !self.seal() {
+            if !self.seal(destination) {
                 return Ok(None);
             }
-            self.append(message).map_err(PublishError::of_message)?;
+            append(self.open.builder(destination), message).map_err(PublishError::of_message)?;
         }
-        let index = self.builder.len() - 1;
-        let receipt = self.open_since(now).resolver.receipt(index);
-        if self.is_full() {
-            self.seal();
+        let next = self.next_ordinal;
+        let (receipt, opened) = self.open.receipt(destination, now, next);
+        if opened {
+            self.next_ordinal += 1;
+            self.news.opened = true;
+        }
+        if self.open.is_full(destination, &self.options) {
+            self.seal(destination);
         }
         Ok(Some(receipt))
     }
@@ -180,12 +194,14 @@ impl Outbox {
         self.check_taking()?;
         check_fits(batch, &self.limits).map_err(PublishError::Batch)?;
         check_owner(batch)?;
-        if !self.seal() || !self.has_room(batch.byte_len()) {
+        let destination = self.placement.of_batch(batch).ok_or(PublishError::Scattered)?;
+        if !self.seal_all() || !self.has_room(batch.byte_len()) {
             return Ok(None);
         }
         let (ordinal, resolver) = (self.take_ordinal(), Resolver::new());
         let receipt = resolver.receipt(0);
-        self.queue(Sealed { ordinal, batch: batch.clone(), resolver });
+        let batch = batch.clone();
+        self.queue(Sealed { ordinal, destination, place: None, batch, resolver });
         Ok(Some(receipt))
     }
 
@@ -202,84 +218,79 @@ impl Outbox {
         builder.finish().ok_or(PublishError::Closed(Disconnected::Closed))
     }
 
-    /// Begins a stream under these limits: its sequence counts from zero.
-    pub(super) fn begin_stream(&mut self, limits: Limits) {
+    /// Begins a stream under these limits, to a router that keeps these streams: its sequence counts from zero.
+    pub(super) fn begin_stream(&mut self, limits: Limits, streams: &[frame::Stream]) {
         self.next_sequence = 0;
+        self.producer.opened = Opened::No;
+        self.placement.set(streams, self.producer.identity.id.0);
         let limits = for_batches(limits);
         if limits != self.limits {
             self.limits = limits;
-            // What was begun under the old limits is one batch over the bound, once.
-            self.force_seal();
-            self.builder = BatchBuilder::with_limits(limits);
+            // What was begun under the old limits is over the bound, once.
+            while let Some(destination) = self.open.oldest() {
+                self.force_seal(destination);
+            }
+            self.open = OpenBatches::new(limits);
+        }
+    }
+
+    /// The router knows who publishes. When it did not know this life of the producer before, it cannot tell
+    /// what became of what was sent, and sequences begin anew.
+    pub(super) fn handle_opened(&mut self, resumed: bool) {
+        self.producer.opened = Opened::Yes;
+        if !resumed && self.producer.has_sent() {
+            self.producer.begin_life();
         }
     }
 
     /// What to write next.
     pub(super) fn poll_transmit(&mut self, now: Instant) -> Transmit {
-        if self.waiting.is_empty()
-            && let Some(due) = self.open_due()
-        {
-            if due > now {
-                return Transmit::Wait(Some(due));
-            }
-            // Without room it stays open, and a result will make some.
-            self.seal();
+        if let Some(resolved) = self.take_lost() {
+            return Transmit::Unfit(resolved);
         }
-        let Some(sealed) = self.waiting.pop_front() else {
+        if let Some(place) =
+            self.waiting.iter().position(|sealed| self.may_send(sealed.destination))
+        {
+            return self.transmit(place);
+        }
+        match self.open_due(now) {
+            (Some(destination), _) if self.seal(destination) => self.poll_transmit(now),
+            // Without room it stays open, and a result will make some.
+            (_, until) => Transmit::Wait(until),
+        }
+    }
+
+    fn transmit(&mut self, place: usize) -> Transmit {
+        let Some(mut sealed) = self.waiting.remove(place) else {
             return Transmit::Wait(None);
         };
+        let is_stream = sealed.destination != Destination::Memory;
         if let Err(error) = check_fits(&sealed.batch, &self.limits) {
+            if sealed.place.is_some() {
+                // What stands behind it in its partition could never follow: all of it begins anew.
+                self.producer.identity.epoch.0 += 1;
+                self.producer.begin_life();
+                self.waiting.push_front(sealed);
+                return self.take_lost().map_or(Transmit::Wait(None), Transmit::Unfit);
+            }
             self.sealed_bytes -= sealed.batch.byte_len();
             return Transmit::Unfit((sealed.resolver, unfit(&error)));
         }
+        if is_stream && self.producer.opened == Opened::No {
+            self.waiting.insert(place, sealed);
+            self.producer.opened = Opened::Asked;
+            return Transmit::Open(self.producer.identity);
+        }
+        let producer_sequence = is_stream.then(|| self.producer.place(&mut sealed).sequence);
         let (first_sequence, bytes) = (self.next_sequence, sealed.batch.as_bytes().clone());
         // A batch's count is a u32.
         let count = u32::try_from(sealed.batch.len()).unwrap_or(u32::MAX);
         self.next_sequence += u64::from(count);
+        let (stream, partition) = self.placement.named(sealed.destination);
+        let stream = stream.to_owned();
         self.in_flight.push_back(Sent { first_sequence, sealed: Some(sealed) });
-        Transmit::Frame(Publish { first_sequence, count }, bytes)
-    }
-
-    /// Takes a result of the stream.
-    ///
-    /// # Errors
-    ///
-    /// A result that answers nothing that was sent, or says nothing; in words for the router.
-    pub(super) fn handle_result(&mut self, result: PublishResult) -> Result<Resolved, String> {
-        let first = result.first_sequence;
-        let place = self.in_flight.binary_search_by_key(&first, |sent| sent.first_sequence);
-        let found = place.ok().and_then(|place| self.in_flight.get_mut(place));
-        let Some(sent) = found else {
-            return Err(format!("a result for sequence {first}, at which no publish began"));
-        };
-        let count = sent.sealed.as_ref().map(|sealed| sealed.batch.len());
-        if count != usize::try_from(result.count).ok() {
-            let count = count.unwrap_or(0);
-            return Err(format!("a result for {} messages, {count} wait for one", result.count));
-        }
-        let outcome =
-            Outcome::of_result(result).ok_or("a result that is neither committed nor rejected")?;
-        let sealed = sent.sealed.take().ok_or("a second result for a publish")?;
-        self.sealed_bytes -= sealed.batch.byte_len();
-        while self.in_flight.front().is_some_and(|sent| sent.sealed.is_none()) {
-            self.in_flight.pop_front();
-        }
-        Ok((sealed.resolver, outcome))
-    }
-
-    /// The stream is lost: what was sent without a result is unknown, or is to be sent again.
-    pub(super) fn handle_lost(&mut self, reason: &Disconnected) -> Vec<Resolved> {
-        let sent = self.in_flight.drain(..).filter_map(|sent| sent.sealed);
-        if self.options.resend_unknown {
-            sent.rev().for_each(|sealed| self.waiting.push_front(sealed));
-            return Vec::new();
-        }
-        let mut resolved = Vec::new();
-        for Sealed { batch, resolver, .. } in sent {
-            self.sealed_bytes -= batch.byte_len();
-            resolved.push((resolver, Outcome::Unknown { reason: reason.clone() }));
-        }
-        resolved
+        let publish = Publish { first_sequence, count, stream, partition, producer_sequence };
+        Transmit::Frame(publish, bytes)
     }
 
     /// No stream will follow: everything is unknown, and nothing more is taken.
@@ -287,11 +298,10 @@ impl Outbox {
         if !matches!(self.state, State::Dead(_)) {
             self.state = State::Dead(reason.clone());
         }
-        self.builder = BatchBuilder::with_limits(self.limits);
         self.sealed_bytes = 0;
         let sent = self.in_flight.drain(..).filter_map(|sent| sent.sealed);
-        let resolvers = sent.chain(self.waiting.drain(..)).map(|sealed| sealed.resolver);
-        let resolvers = resolvers.chain(self.open.take().map(|open| open.resolver));
+        let sealed = sent.chain(self.waiting.drain(..)).chain(self.producer.fail());
+        let resolvers = sealed.map(|sealed| sealed.resolver).chain(self.open.fail());
         let unknown = || Outcome::Unknown { reason: reason.clone() };
         resolvers.map(|resolver| (resolver, unknown())).collect()
     }
@@ -313,10 +323,9 @@ impl Outbox {
     /// Whether every batch before a mark has its outcome.
     pub(super) fn is_settled(&self, mark: u64) -> bool {
         let sent = self.in_flight.iter().filter_map(|sent| sent.sealed.as_ref());
-        let mut ordinals = sent.chain(&self.waiting).map(|sealed| sealed.ordinal);
-        // In order of their ordinals, so the first is the oldest.
-        let oldest = ordinals.next().or(self.open.as_ref().map(|open| open.ordinal));
-        oldest.is_none_or(|oldest| oldest >= mark)
+        let sealed = sent.chain(&self.waiting).chain(self.producer.held());
+        let mut ordinals = sealed.map(|sealed| sealed.ordinal).chain(self.open.ordinals());
+        ordinals.all(|ordinal| ordinal >= mark)
     }
 
     /// Whether it is closed and everything has its outcome.
@@ -338,67 +347,77 @@ impl Outbox {
         }
     }
 
-    fn append(&mut self, message: &Message<'_>) -> Result<(), BatchError> {
-        append(&mut self.builder, message)
-    }
-
-    fn open_since(&mut self, now: Instant) -> &Open {
-        let ordinal = self.next_ordinal;
-        self.open.get_or_insert_with(|| {
-            self.next_ordinal += 1;
-            self.news.opened = true;
-            Open { ordinal, resolver: Resolver::new(), since: now }
-        })
+    fn may_send(&self, destination: Destination) -> bool {
+        destination == Destination::Memory
+            || (self.producer.opened != Opened::Asked && self.producer.may_send(destination))
     }
 
     /// Whether the open batch may grow by so much; a message of any size may open one.
-    fn has_place(&self, bytes: usize) -> bool {
-        self.open.is_none()
-            || (!self.is_full()
-                && self.builder.byte_len() + bytes + MESSAGE_OVERHEAD_BYTES
-                    <= self.options.max_batch_bytes)
-    }
-
-    fn is_full(&self) -> bool {
-        self.builder.len() >= self.options.max_batch_messages
-            || self.builder.byte_len() >= self.options.max_batch_bytes
+    fn has_place(&mut self, destination: Destination, bytes: usize) -> bool {
+        let most = self.options.max_batch_bytes;
+        let builder = self.open.builder(destination);
+        builder.is_empty()
+            || (builder.len() < self.options.max_batch_messages
+                && builder.byte_len() + bytes + MESSAGE_OVERHEAD_BYTES <= most)
     }
 
     fn has_room(&self, bytes: usize) -> bool {
-        let sealed = self.waiting.len() + self.in_flight.len();
+        let sealed = self.waiting.len() + self.in_flight.len() + self.producer.held().count();
         sealed == 0
             || (sealed < self.options.max_in_flight_batches
                 && self.sealed_bytes + bytes <= self.options.max_in_flight_bytes)
     }
 
-    /// When the open batch has lingered enough; `None` when there is none, or it waits for a result.
-    fn open_due(&self) -> Option<Instant> {
-        let open = self.open.as_ref()?;
-        if self.is_full() || open.ordinal < self.hurry_before {
-            return Some(open.since);
+    /// The open batch that has lingered enough, or when the next one has; none that waits for a result. What
+    /// may not be sent yet grows.
+    fn open_due(&self, now: Instant) -> (Option<Destination>, Option<Instant>) {
+        let mut next: Option<Instant> = None;
+        for open in self.open.by_age() {
+            let unanswered = self.in_flight.iter().filter_map(|sent| sent.sealed.as_ref());
+            let unanswered = unanswered.filter(|sent| sent.destination == open.destination);
+            if !self.may_send(open.destination) {
+                continue;
+            }
+            let due = if open.is_full(&self.options) || open.ordinal() < self.hurry_before {
+                open.since()
+            } else if self.options.linger.is_zero()
+                && unanswered.take(EAGER_BATCHES).count() == EAGER_BATCHES
+            {
+                continue;
+            } else {
+                open.since() + self.options.linger
+            };
+            if due <= now {
+                return (Some(open.destination), None);
+            }
+            next = Some(next.map_or(due, |next| next.min(due)));
         }
-        let unanswered = self.in_flight.iter().filter(|sent| sent.sealed.is_some());
-        if self.options.linger.is_zero() && unanswered.take(EAGER_BATCHES).count() == EAGER_BATCHES
-        {
-            return None;
-        }
-        Some(open.since + self.options.linger)
+        (None, next)
     }
 
-    /// Seals the open batch, if there is one. Says whether there is none any more.
-    fn seal(&mut self) -> bool {
-        if self.open.is_some() && !self.has_room(self.builder.byte_len()) {
+    /// Seals an open batch, if there is one. Says whether there is none any more.
+    fn seal(&mut self, destination: Destination) -> bool {
+        let bytes = self.open.builder(destination).byte_len();
+        if !self.open.builder(destination).is_empty() && !self.has_room(bytes) {
             return false;
         }
-        self.force_seal();
+        self.force_seal(destination);
         true
     }
 
-    fn force_seal(&mut self) {
-        if let Some(Open { ordinal, resolver, .. }) = self.open.take()
-            && let Some(batch) = self.builder.finish()
-        {
-            self.queue(Sealed { ordinal, batch, resolver });
+    fn seal_all(&mut self) -> bool {
+        while let Some(destination) = self.open.oldest() {
+            if !self.seal(destination) {
+                return false;
+            }
+        }
+        true
+    }
+
+    fn force_seal(&mut self, destination: Destination) {
+        if let Some((ordinal, resolver, batch)) = self.open.finish(destination) {
+            self.placement.filled(destination);
+            self.queue(Sealed { ordinal, destination, place: None, batch, resolver });
         }
     }
 

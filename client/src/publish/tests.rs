@@ -1,6 +1,7 @@
 //! The outbox on virtual time, against what a router could do.
 
 mod model;
+mod streams;
 
 use std::time::Duration;
 
@@ -27,8 +28,12 @@ fn options() -> PublisherOptions {
     }
 }
 
+fn identity() -> ProducerIdentity {
+    ProducerIdentity { id: ProducerId(1), epoch: Epoch(0) }
+}
+
 fn outbox(options: PublisherOptions) -> Outbox {
-    Outbox::new(options, Limits::default())
+    Outbox::new(options, Limits::default(), identity())
 }
 
 fn message(payload: &[u8]) -> Message<'_> {
@@ -58,8 +63,9 @@ fn committed(first_sequence: u64, count: u32) -> PublishResult {
 }
 
 fn settle(outbox: &mut Outbox, result: PublishResult) {
-    let (resolver, outcome) = outbox.handle_result(result).expect("it answers a publish");
-    resolver.resolve(outcome);
+    for (resolver, outcome) in outbox.handle_result(result).expect("it answers a publish") {
+        resolver.resolve(outcome);
+    }
 }
 
 fn outcomes(receipts: Vec<Receipt>) -> Vec<&'static str> {
@@ -167,7 +173,7 @@ fn check_refused(message: Message<'_>, expected: ErrorCode) {
         max_headers: 1,
         ..Limits::default()
     };
-    let (mut outbox, now) = (Outbox::new(options(), limits), Instant::now());
+    let (mut outbox, now) = (Outbox::new(options(), limits, identity()), Instant::now());
     let good = push(&mut outbox, now, 1);
     let error = outbox.push(now, &message).expect_err("it is a bad message");
     assert_eq!(error.code(), Some(expected), "{error}");
@@ -190,7 +196,7 @@ fn a_bad_message_is_refused_with_the_routers_code_and_harms_no_neighbour() {
 #[test]
 fn a_message_that_no_frame_could_carry_is_refused() {
     let limits = Limits { max_frame_bytes: 4096, ..Limits::default() };
-    let mut outbox = Outbox::new(options(), limits);
+    let mut outbox = Outbox::new(options(), limits, identity());
     let large = vec![0; 5000];
     let error = outbox.push(Instant::now(), &message(&large)).expect_err("it is too large");
     assert_eq!(error.code(), Some(ErrorCode::MessageTooLarge));
@@ -202,7 +208,7 @@ fn a_message_that_no_frame_could_carry_is_refused() {
 #[test]
 fn a_prepared_batch_that_the_router_would_refuse_is_refused() {
     let limits = Limits { max_batch_messages: 1, ..Limits::default() };
-    let mut outbox = Outbox::new(options(), limits);
+    let mut outbox = Outbox::new(options(), limits, identity());
     let batch = |topic: &str, count| {
         let mut builder = BatchBuilder::new();
         for _ in 0..count {
@@ -256,7 +262,7 @@ fn what_was_sent_is_unknown_after_a_loss_and_the_rest_goes_on() {
         resolver.resolve(outcome);
     }
     assert_eq!(outcomes(sent), ["unknown"; 4]);
-    outbox.begin_stream(Limits::default());
+    outbox.begin_stream(Limits::default(), &[]);
     assert_eq!(transmit(&mut outbox, now + LINGER), [(0, 4), (4, 1)], "counted anew");
     settle(&mut outbox, committed(0, 4));
     settle(&mut outbox, committed(4, 1));
@@ -271,7 +277,7 @@ fn what_was_sent_is_sent_again_in_order_where_that_is_wanted() {
     assert_eq!(transmit(&mut outbox, now), [(0, 4), (4, 4)]);
     settle(&mut outbox, committed(4, 4));
     assert_eq!(outbox.handle_lost(&lost()).len(), 0);
-    outbox.begin_stream(Limits::default());
+    outbox.begin_stream(Limits::default(), &[]);
     assert_eq!(transmit(&mut outbox, now + LINGER), [(0, 4), (4, 1)]);
     settle(&mut outbox, committed(0, 4));
     settle(&mut outbox, committed(4, 1));
@@ -283,7 +289,7 @@ fn what_a_new_router_could_not_take_is_rejected_here() {
     let (mut outbox, now) = (outbox(options()), Instant::now());
     let receipts = push(&mut outbox, now, 6);
     let small = Limits { max_batch_messages: 2, ..Limits::default() };
-    outbox.begin_stream(small);
+    outbox.begin_stream(small, &[]);
     let Transmit::Unfit((resolver, outcome)) = outbox.poll_transmit(now) else {
         panic!("four messages do not fit");
     };

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use waypost_protocol::{Batch, Envelope, Headers, MessageView};
+use waypost_protocol::{Batch, Envelope, Headers, MessageView, Offset};
 
 /// A batch as the router delivered it, with what the router says of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -62,6 +62,12 @@ impl Delivered {
     #[must_use]
     pub fn envelope(&self) -> &Arc<Envelope> {
         &self.batch.envelope
+    }
+
+    /// Its place in its partition, when a stream keeps it.
+    #[must_use]
+    pub fn offset(&self) -> Option<Offset> {
+        self.batch.envelope.offset_of(self.index)
     }
 
     fn view(&self) -> Option<MessageView<'_>> {

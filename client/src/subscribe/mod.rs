@@ -241,7 +241,11 @@ impl Current {
         let DeliveredBatch { batch, envelope } = &*self.batch;
         let rest = |index| u32::try_from(index).ok();
         let rest: Vec<u32> = (self.next..batch.len()).filter_map(rest).collect();
-        Some(DeliveredBatch { batch: batch.gather(&rest)?, envelope: envelope.clone() })
+        let envelope = match envelope.base_offset {
+            Some(_) => Arc::new(envelope.gather(&rest)),
+            None => envelope.clone(),
+        };
+        Some(DeliveredBatch { batch: batch.gather(&rest)?, envelope })
     }
 }
 

@@ -144,6 +144,7 @@ pub(crate) fn welcome() -> Welcome {
         connection_id: 7,
         key_hash: "xxh3".into(),
         idle_timeout_ms: 30_000,
+        streams: Vec::new(),
     }
 }
 
@@ -214,7 +215,7 @@ impl Conversation {
     }
 
     pub(crate) async fn answer(&mut self, publish: &Publish, outcome: Outcome) {
-        let Publish { first_sequence, count } = *publish;
+        let Publish { first_sequence, count, .. } = *publish;
         let result = PublishResult { first_sequence, count, outcome: Some(outcome) };
         self.send(&Frame::PublishResult(result)).await;
     }

@@ -10,6 +10,9 @@ use crate::config::ConfigErrors;
 pub(crate) enum Failure {
     /// The configuration is wrong: 78, as `sysexits.h` has it.
     Config(Box<ConfigErrors>),
+    /// Storage refuses its files, or a write to it has failed: 75, as `sysexits.h` has it for what may be
+    /// tried again.
+    Storage(String),
     /// Anything else: 1.
     Other(anyhow::Error),
     /// It was told already: 1.
@@ -19,6 +22,7 @@ pub(crate) enum Failure {
 }
 
 const CONFIG: u8 = 78;
+const STORAGE: u8 = 75;
 
 impl Failure {
     /// Says why, on standard error, and gives the exit code.
@@ -27,6 +31,10 @@ impl Failure {
             Self::Config(errors) => {
                 eprint!("{}", errors.render(style()));
                 ExitCode::from(CONFIG)
+            }
+            Self::Storage(reason) => {
+                eprintln!("error: {reason}");
+                ExitCode::from(STORAGE)
             }
             Self::Other(error) => {
                 eprintln!("error: {}", told(&error));

@@ -7,12 +7,15 @@ use tokio::{
     sync::mpsc,
 };
 
+use waypost_storage::DeclareError;
+
 use super::{Failure, config::ConfigOptions, connection::init_log};
 use crate::{
     config::{ConfigErrors, Loaded, Origins, Place, Problem, Settings, Sources},
     deploy::DeployError,
     reload::{Cause, Reloader},
     server::{StartError, Waypost},
+    streams::StorageError,
     wasm::{ChildCompiler, PluginError},
 };
 
@@ -50,6 +53,17 @@ fn failure(error: StartError, origins: &Origins) -> Failure {
         {
             errors
         }
+        StartError::Storage(StorageError::Declare {
+            stream,
+            source: source @ DeclareError::Partitions { .. },
+        }) => {
+            let text = source.to_string();
+            let (message, hint) = text.split_once("; ").unwrap_or((&text, "keep the number"));
+            let message = format!("the stream {stream}: {message}");
+            let problem = Problem::error(origins.of_stream(&stream), message, hint);
+            return Failure::Config(Box::new(ConfigErrors::new(vec![problem])));
+        }
+        StartError::Storage(error) => return Failure::Storage(error.to_string()),
         other => return other.into(),
     };
     let problem = |error: DeployError| {
@@ -103,6 +117,7 @@ async fn check(loaded: Loaded) -> Result<(), Failure> {
     let folder = std::env::temp_dir().join(format!("waypost-check-{}", std::process::id()));
     settings.state_folder.clone_from(&folder);
     settings.net.state_folder.clone_from(&folder);
+    settings.streams.folder = folder.join("storage");
     let started = Waypost::start(settings, Some(compiler)).await;
     let drained = match started {
         Ok(waypost) => Ok(waypost.drain(std::time::Duration::from_secs(1)).await),
@@ -140,12 +155,14 @@ async fn route(loaded: Loaded, sources: Sources) -> Result<(), Failure> {
     let mut reloader = Reloader::new(sources, loaded);
     let (changed, mut changes) = mpsc::channel(1);
     let _watcher = reloader.watch(changed.clone());
-    let name = loop {
+    let fence = waypost.fence();
+    let end = loop {
         let cause = tokio::select! {
             told = signals.next() => match told {
                 Told::Reload => Cause::Asked,
-                Told::Stop(name) => break name,
+                Told::Stop(name) => break End::Signal(name),
             },
+            reason = fence.raised() => break End::Fenced(reason),
             Some(()) = changes.recv() => Cause::Watched,
         };
         let reload = async {
@@ -157,11 +174,19 @@ async fn route(loaded: Loaded, sources: Sources) -> Result<(), Failure> {
         // Plugins are tried again meanwhile, which must not hold up the end. What is left off has changed nothing.
         tokio::select! {
             () = reload => {}
-            name = signals.stop() => break name,
+            name = signals.stop() => break End::Signal(name),
+            reason = fence.raised() => break End::Fenced(reason),
         }
     };
     let deadline = reloader.settings().drain_deadline;
-    tracing::info!(signal = name, deadline_ms = deadline.as_millis(), "draining");
+    match &end {
+        End::Signal(name) => {
+            tracing::info!(signal = name, deadline_ms = deadline.as_millis(), "draining");
+        }
+        End::Fenced(reason) => {
+            tracing::error!(%reason, "a write to storage has failed, and nothing more is stored: draining");
+        }
+    }
     let drained = tokio::select! {
         drained = waypost.drain(deadline) => drained,
         name = signals.stop() => {
@@ -171,10 +196,24 @@ async fn route(loaded: Loaded, sources: Sources) -> Result<(), Failure> {
     };
     if drained {
         tracing::info!("drained");
-        return Ok(());
+    } else {
+        tracing::warn!("the deadline came before everything was drained");
     }
-    tracing::warn!("the deadline came before everything was drained");
-    Err(Failure::Told)
+    match end {
+        End::Fenced(reason) => Err(Failure::Storage(format!(
+            "a write to storage has failed: {reason}; see to the disk, and start the router anew, which recovers \
+             what was acknowledged"
+        ))),
+        End::Signal(_) if drained => Ok(()),
+        End::Signal(_) => Err(Failure::Told),
+    }
+}
+
+/// Why a router ends.
+enum End {
+    Signal(&'static str),
+    /// A write to storage has failed.
+    Fenced(String),
 }
 
 /// What a signal tells.

@@ -16,6 +16,7 @@ use super::{
     reader::Reader,
     routes::DraftRoute,
     sections::{Draft, PluginsSection},
+    streams::{check_destinations, check_streams},
     suggest::nearest,
     topics::check_topics,
     value::quoted,
@@ -37,6 +38,8 @@ pub(super) fn check(draft: &Draft, list: ListPlugins<'_>, reader: &mut Reader<'_
     check_plugins(draft, list, reader);
     check_overrides(draft, reader);
     check_topics(&draft.topics, reader);
+    check_streams(&draft.streams, &draft.topics, reader);
+    check_destinations(&draft.streams, &draft.routes, reader);
     check_names(&draft.routes, reader);
     check_route_set(&draft.routes, reader);
 }

@@ -21,6 +21,7 @@ mod scalar;
 mod section;
 mod sections;
 mod settings;
+mod streams;
 mod suggest;
 mod syntax;
 #[cfg(test)]
@@ -44,7 +45,7 @@ use sections::Draft;
 pub use settings::{AdminSettings, PluginSettings, Settings};
 use waypost_core::PluginName;
 
-use crate::{net::NetSettings, router::RouterSettings};
+use crate::{net::NetSettings, router::RouterSettings, streams::StreamSettings};
 
 /// Where a configuration comes from.
 #[derive(Debug, Clone, Default)]
@@ -160,7 +161,7 @@ fn load_document(
     reader.problems = problems;
     let draft = reader.read(sections::read);
     checks::check(&draft, list, &mut reader);
-    let origins = Origins::of(&draft.routes, &reader);
+    let origins = Origins::of(&draft, &reader);
     let Reader { problems: mut warnings, effective, .. } = reader;
     if warnings.iter().any(|problem| problem.severity == Severity::Error) {
         return Err(ConfigErrors::new(warnings));
@@ -171,9 +172,11 @@ fn load_document(
 
 /// A draft without an error is whole.
 fn settings(draft: Draft) -> Settings {
-    let Draft { router, listen, limits, queues, admin, plugins, topics, routes } = draft;
+    let Draft { router, listen, limits, queues, admin, plugins, storage, streams, topics, routes } =
+        draft;
     let cache = plugins.compile_cache.then(|| absolute(router.state_folder.join("cache")));
     let is_any_used = routes.iter().any(|route| !route.plugins.is_empty());
+    let streams: Vec<_> = streams.into_iter().filter_map(|stream| stream.definition).collect();
     Settings {
         threads: router.threads,
         drain_deadline: router.drain_deadline,
@@ -196,6 +199,7 @@ fn settings(draft: Draft) -> Settings {
             lane: queues.lane,
             block_max: router.block_max,
             topics: topics.into_iter().filter_map(|topic| topic.rule).collect(),
+            streams: streams.clone(),
         },
         admin: admin.enabled.then_some(AdminSettings {
             address: admin.address,
@@ -210,6 +214,18 @@ fn settings(draft: Draft) -> Settings {
             rollback: plugins.rollback,
             rules: plugins.rules,
             overrides: plugins.overrides.into_iter().collect(),
+        },
+        streams: StreamSettings {
+            folder: storage.folder.unwrap_or_else(|| router.state_folder.join("storage")),
+            reserve_bytes: storage.reserve_bytes,
+            queue_bytes: storage.queue_bytes,
+            tail_bytes: storage.tail_bytes,
+            cache_bytes: storage.cache_bytes,
+            max_producers: storage.max_producers,
+            forget_producers_after: storage.forget_producers_after,
+            trim_interval: storage.trim_interval,
+            accept_loss: storage.accept_loss,
+            definitions: streams,
         },
         routes: routes.into_iter().filter_map(|route| route.definition).collect(),
         state_folder: router.state_folder,

@@ -16,6 +16,7 @@ use super::{
     routes::{DraftRoute, read_route},
     scalar::Complaint,
     section::Section,
+    streams::{DraftStream, StorageSection, read_stream, storage},
     topics::{DraftTopic, read_topic},
 };
 use crate::{
@@ -30,7 +31,7 @@ pub(super) const LONGEST_MS: u64 = 86_400_000;
 /// A day, too.
 const LONGEST_ROLLBACK_MS: u32 = 86_400_000;
 /// The largest bound of bytes held at one place; it fits the 32 bits that semaphores count in.
-const MOST_BYTES: usize = 1 << 30;
+pub(super) const MOST_BYTES: usize = 1 << 30;
 /// A delivery frame keeps 64 KiB for its control part, so that less than this carries nothing.
 const LEAST_FRAME_BYTES: u32 = 128 << 10;
 /// The compiler needs some of this address space before it sees an artefact.
@@ -47,6 +48,8 @@ pub(super) struct Draft {
     pub(super) queues: QueuesSection,
     pub(super) admin: AdminSection,
     pub(super) plugins: PluginsSection,
+    pub(super) storage: StorageSection,
+    pub(super) streams: Vec<DraftStream>,
     pub(super) topics: Vec<DraftTopic>,
     pub(super) routes: Vec<DraftRoute>,
 }
@@ -109,6 +112,8 @@ pub(super) fn read(top: &mut Section<'_, '_>) -> Draft {
         queues: top.section("queues", queues),
         admin: top.section("admin", admin),
         plugins: top.section("plugins", plugins),
+        storage: top.section("storage", storage),
+        streams: top.sections("stream", read_stream),
         topics: top.sections("topic", |section| read_topic(section, block_max)),
         routes: top.sections("route", read_route),
     }

@@ -4,7 +4,10 @@ use std::{collections::HashMap, net::SocketAddr, path::PathBuf, time::Duration};
 
 use waypost_core::{PluginName, RollbackPolicy, RouteDefinition};
 
-use crate::{deploy::PluginRules, net::NetSettings, router::RouterSettings, wasm::CompileLimits};
+use crate::{
+    deploy::PluginRules, net::NetSettings, router::RouterSettings, streams::StreamSettings,
+    wasm::CompileLimits,
+};
 
 /// Everything that a router is started with.
 #[derive(Debug, Clone)]
@@ -23,6 +26,8 @@ pub struct Settings {
     pub admin: Option<AdminSettings>,
     /// The plugins.
     pub plugins: PluginSettings,
+    /// The streams, and what keeps them.
+    pub streams: StreamSettings,
     /// The routes; they stand together.
     pub routes: Vec<RouteDefinition>,
 }

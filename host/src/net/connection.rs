@@ -10,9 +10,10 @@ use std::{
 
 use quinn::{Connecting, Connection, VarInt};
 use tokio::{sync::watch, task::JoinSet};
+use waypost_core::{StreamDefinition, StreamTable};
 use waypost_protocol::{
     ConnectionId, ErrorCode, Frame, Limits,
-    frame::{self, GoingAway, Hello, PROTOCOL_VERSION, Pong, Welcome},
+    frame::{self, GoingAway, Hello, PROTOCOL_VERSION, Pong, Stream, Welcome},
 };
 
 use super::{
@@ -153,7 +154,8 @@ async fn shake_hands(
     reader.set_max_frame_bytes(limits.max_frame_bytes);
     let identity = Identity::of(&hello);
     tracing::debug!(connection = %id, ?identity, client = hello.client_version, "connected");
-    writer.write(&welcome(id, limits, settings.idle_timeout)).await?;
+    let streams = shared.streams.table();
+    writer.write(&welcome(id, limits, settings.idle_timeout, streams)).await?;
     let subscriptions = AtomicUsize::new(0);
     let registered = shared.connections.register(id, connection, &identity, &hello.client_version);
     let (shared, settings) = (shared.clone(), settings.clone());
@@ -179,7 +181,12 @@ fn agree(hello: &Hello, ours: Limits) -> Result<Limits, Violation> {
         .map_err(|error| Violation::new(ErrorCode::LimitsTooSmall, error.to_string()))
 }
 
-fn welcome(id: ConnectionId, limits: Limits, idle: Duration) -> Frame {
+fn welcome(id: ConnectionId, limits: Limits, idle: Duration, streams: &StreamTable) -> Frame {
+    let stream = |stream: &StreamDefinition| Stream {
+        name: stream.name.as_str().into(),
+        topics: stream.topics.iter().map(|pattern| pattern.as_str().into()).collect(),
+        partitions: stream.partitions.get(),
+    };
     Frame::Welcome(Welcome {
         version: PROTOCOL_VERSION,
         limits: Some(limits.into()),
@@ -188,6 +195,7 @@ fn welcome(id: ConnectionId, limits: Limits, idle: Duration) -> Frame {
         connection_id: id.0,
         key_hash: "xxh3".into(),
         idle_timeout_ms: u32::try_from(idle.as_millis()).unwrap_or(u32::MAX),
+        streams: streams.all().iter().map(stream).collect(),
     })
 }
 
@@ -215,13 +223,13 @@ async fn stream_of(
     let mut writer = FrameWriter::new(send);
     let _standing = (metrics.stream(), peer.registered.stream());
     let ended = match reader.next().await {
-        Ok(Some(Frame::Publish(publish, batch))) => {
-            publish::serve(&peer, (publish, batch), reader, &mut writer).await
+        Ok(Some(first @ (Frame::Publish(..) | Frame::OpenProducer(_)))) => {
+            publish::serve(&peer, first, reader, &mut writer).await
         }
         Ok(Some(Frame::Subscribe(subscribe))) => {
             subscription::serve(&peer, subscribe, reader, &mut writer).await
         }
-        Ok(Some(_)) => Err(unexpected("a stream begins with publish or subscribe")),
+        Ok(Some(_)) => Err(unexpected("a stream begins with publish, open producer or subscribe")),
         Ok(None) => Ok(()),
         Err(violation) => Err(violation),
     };

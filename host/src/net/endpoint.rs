@@ -24,7 +24,7 @@ use super::{
     listening::{Listening, Prepared, Shown},
     tls::Source,
 };
-use crate::{router::Router, watch::Watcher};
+use crate::{router::Router, streams::Streams, watch::Watcher};
 
 /// Socket buffers; the system may clamp them.
 const SOCKET_BUFFER_BYTES: usize = 4 << 20;
@@ -80,6 +80,7 @@ pub(super) struct Shared {
     /// What holds for new connections.
     pub(super) settings: ArcSwap<NetSettings>,
     pub(super) router: Router,
+    pub(super) streams: Streams,
     pub(super) metrics: Arc<NetMetrics>,
     pub(super) connections: Arc<Connections>,
     /// The deadline of the shutdown, once there is one.
@@ -95,6 +96,7 @@ impl Server {
     pub fn bind(
         settings: NetSettings,
         router: Router,
+        streams: Streams,
         metrics: Arc<NetMetrics>,
     ) -> Result<Self, BindError> {
         let wanted = settings.address;
@@ -119,8 +121,14 @@ impl Server {
         let (stopping, receiver) = watch::channel(None);
         let settings = ArcSwap::from_pointee(settings);
         let connections = Arc::default();
-        let shared =
-            Arc::new(Shared { settings, router, metrics, connections, stopping: receiver });
+        let shared = Arc::new(Shared {
+            settings,
+            router,
+            streams,
+            metrics,
+            connections,
+            stopping: receiver,
+        });
         let accepting = tokio::spawn(accept(endpoint.clone(), shared.clone()));
         Ok(Self { endpoint, address, listening, watcher, shared, stopping, accepting })
     }

@@ -1,5 +1,7 @@
 //! A subscription's stream: deliveries within the credit out, credit in.
 
+use std::sync::Arc;
+
 use waypost_core::Credit;
 use waypost_protocol::{
     ErrorCode, Frame, Pattern,
@@ -137,6 +139,11 @@ impl Held {
         }
         let part = batch.part(self.from..self.from + count);
         self.from += count;
-        Ok(part.map(|batch| Delivery { batch, envelope: envelope.clone() }))
+        let whole = part.as_ref().is_none_or(|part| part.len() == batch.len());
+        let envelope = match envelope.base_offset {
+            Some(_) if !whole => Arc::new(envelope.part(self.from - count..self.from)),
+            _ => envelope.clone(),
+        };
+        Ok(part.map(|batch| Delivery { batch, envelope }))
     }
 }

@@ -12,7 +12,10 @@ use waypost_protocol::{
 };
 
 use super::*;
-use crate::router::{LaneLimits, Plans, Router, RouterMetrics, RouterSettings};
+use crate::{
+    router::{LaneLimits, Plans, Router, RouterMetrics, RouterSettings},
+    streams::Streams,
+};
 
 struct Running {
     server: Server,
@@ -81,9 +84,11 @@ fn start_with(set: impl FnOnce(&mut NetSettings)) -> Running {
             lane: LaneLimits { batches: 4, bytes: 1 << 20 },
             block_max: Duration::from_millis(300),
             topics: Vec::new(),
+            streams: Vec::new(),
         },
     );
-    let server = Server::bind(settings, router, metrics.clone()).expect("loopback is free");
+    let server =
+        Server::bind(settings, router, Streams::none(), metrics.clone()).expect("loopback is free");
     let endpoint = client(&server.ca().expect("the development authority"), ALPN);
     Running { server, endpoint, metrics, _state: state }
 }
@@ -167,7 +172,10 @@ fn batch(topic: &str, count: usize) -> Batch {
 
 fn publish(first_sequence: u64, batch: &Batch) -> Frame {
     let count = u32::try_from(batch.len()).expect("a small batch");
-    Frame::Publish(Publish { first_sequence, count }, batch.as_bytes().clone())
+    Frame::Publish(
+        Publish { first_sequence, count, ..Publish::default() },
+        batch.as_bytes().clone(),
+    )
 }
 
 fn encoded(frame: &Frame) -> Vec<u8> {
@@ -212,8 +220,10 @@ async fn what_breaks_the_protocol_closes_the_connection_with_its_number() {
     let one = batch("a", 1);
     let mut flipped = encoded(&publish(0, &one));
     *flipped.last_mut().expect("a frame has bytes") ^= 1;
-    let wrong_count =
-        Frame::Publish(Publish { first_sequence: 0, count: 2 }, one.as_bytes().clone());
+    let wrong_count = Frame::Publish(
+        Publish { first_sequence: 0, count: 2, ..Publish::default() },
+        one.as_bytes().clone(),
+    );
     for (shaken, bytes, expected) in [
         (false, encoded(&other_version), ErrorCode::UnsupportedVersion),
         (false, encoded(&subscribe("a", 1)), ErrorCode::UnexpectedFrame),
@@ -315,9 +325,11 @@ async fn an_address_that_others_reach_is_refused_without_the_word_insecure() {
             lane: LaneLimits { batches: 1, bytes: 1 },
             block_max: Duration::from_secs(1),
             topics: Vec::new(),
+            streams: Vec::new(),
         },
     );
-    let refused = Server::bind(open, router, metrics).expect_err("anyone could come in");
+    let refused =
+        Server::bind(open, router, Streams::none(), metrics).expect_err("anyone could come in");
     assert!(matches!(refused, BindError::Unauthenticated(_)), "{refused}");
     drop(running);
 }

@@ -12,7 +12,8 @@ use std::{
 use arc_swap::ArcSwap;
 use futures_util::future::join_all;
 use waypost_core::{
-    Dropped, EntryId, Lineage, OnFull, RouteTable, TopicRule, TopicRuleId, TopicRules,
+    Dropped, EntryId, Lineage, OnFull, RouteTable, StreamDefinition, StreamTable, TopicRule,
+    TopicRuleId, TopicRules,
 };
 use waypost_protocol::{Batch, Envelope, ErrorCode, Inbox, MessageView, Pattern, request};
 
@@ -36,6 +37,7 @@ pub(super) enum Target {
 pub(super) struct Fanout {
     table: RwLock<RouteTable<Target>>,
     rules: ArcSwap<TopicRules>,
+    pub(super) streams: StreamTable,
     block_max_ms: AtomicU64,
     pub(super) metrics: Arc<RouterMetrics>,
     pub(super) taps: Arc<Taps>,
@@ -96,6 +98,14 @@ impl Share {
             Some(indices) => batch.gather(indices),
         }
     }
+
+    /// What is said of the share: where its messages stand, when the batch has offsets.
+    pub(super) fn envelope(&self, whole: &Arc<Envelope>) -> Arc<Envelope> {
+        match &self.indices {
+            Some(indices) if whole.base_offset.is_some() => Arc::new(whole.gather(indices)),
+            _ => whole.clone(),
+        }
+    }
 }
 
 impl Unmatched {
@@ -111,11 +121,18 @@ impl Unmatched {
 }
 
 impl Fanout {
-    pub(super) fn new(rules: TopicRules, block_max: Duration, metrics: Arc<RouterMetrics>) -> Self {
+    pub(super) fn new(
+        rules: Vec<TopicRule>,
+        streams: Vec<StreamDefinition>,
+        block_max: Duration,
+        metrics: Arc<RouterMetrics>,
+    ) -> Self {
+        let rules = TopicRules::new(rules);
         metrics.announce_rules(&rules);
         let fanout = Self {
             table: RwLock::default(),
             rules: ArcSwap::from_pointee(rules),
+            streams: StreamTable::new(streams),
             block_max_ms: AtomicU64::default(),
             metrics,
             taps: Arc::default(),

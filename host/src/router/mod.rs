@@ -19,6 +19,7 @@ mod queue;
 mod routes;
 pub mod stage;
 mod status;
+mod tail;
 mod tap;
 #[cfg(test)]
 mod tests;
@@ -45,12 +46,13 @@ pub use status::{
     BreakerStatus, ExplainedRoute, ExplainedSubscription, Explanation, RouteStage, RouteStatus,
     StageStatus, SubscriptionStatus, TopicStatus,
 };
+pub use tail::Tails;
 pub use tap::{
     ShownHeader, ShownKey, ShownPayload, ShownValue, ShownVerdict, Sight, Tap, TapEvent, TapFilter,
 };
 use tokio::sync::{RwLock, mpsc};
 pub use waypost_core::QueueLimits;
-use waypost_core::{EntryId, TopicRule, TopicRules};
+use waypost_core::{EntryId, StreamDefinition, TopicRule};
 use waypost_protocol::{Batch, ConnectionId, Envelope, ErrorCode, Pattern, SubscriptionId};
 
 use crate::time::now_ms;
@@ -64,6 +66,8 @@ pub struct RouterSettings {
     pub block_max: Duration,
     /// What holds for topics instead, the first that matches.
     pub topics: Vec<TopicRule>,
+    /// The streams: nothing leaves a route on a topic of theirs.
+    pub streams: Vec<StreamDefinition>,
 }
 
 /// The router; cheap to clone.
@@ -105,8 +109,8 @@ impl Router {
     /// their route for each batch.
     #[must_use]
     pub fn start(plans: Arc<Plans>, settings: RouterSettings) -> Self {
-        let (rules, metrics) = (TopicRules::new(settings.topics), plans.metrics().clone());
-        let fanout = Arc::new(Fanout::new(rules, settings.block_max, metrics));
+        let RouterSettings { topics, streams, block_max, .. } = settings;
+        let fanout = Arc::new(Fanout::new(topics, streams, block_max, plans.metrics().clone()));
         let (publishing, published) = mpsc::channel(1);
         let router = Self(Arc::new(Inner {
             fanout,
@@ -151,6 +155,16 @@ impl Router {
     ///
     /// The router is stopping, or all of the batch is for inboxes that nobody listens on.
     pub async fn publish(&self, origin: Origin, batch: &Batch) -> Result<Pending, Published> {
+        let envelope = Envelope { ingest_ms: now_ms(), ..Envelope::default() };
+        self.admit(origin.connection, batch, envelope).await
+    }
+
+    async fn admit(
+        &self,
+        publisher: ConnectionId,
+        batch: &Batch,
+        envelope: Envelope,
+    ) -> Result<Pending, Published> {
         let _admitting = self.0.admitting.read().await;
         if self.0.draining.load(Ordering::Acquire) {
             return Err(Published::rejected(ErrorCode::ShuttingDown));
@@ -159,13 +173,16 @@ impl Router {
         metrics.received.inc_by(batch.len() as u64);
         metrics.received_bytes.inc_by(batch.byte_len() as u64);
         let (shares, unmatched) = self.0.fanout.shares(batch);
-        metrics.unrouted.inc_by(unmatched.messages as u64);
+        // What a stream keeps needs nobody at once.
+        if envelope.base_offset.is_none() {
+            metrics.unrouted.inc_by(unmatched.messages as u64);
+        }
         if unmatched.replies == batch.len() {
             return Err(Published::rejected(ErrorCode::NoResponder));
         }
         self.0.fanout.taps.published(batch, |topic| self.0.fanout.takers(topic));
-        let ingest_ms = now_ms();
-        let envelope = Arc::new(Envelope { ingest_ms, ..Envelope::default() });
+        let ingest_ms = envelope.ingest_ms;
+        let envelope = Arc::new(envelope);
         let (mut submissions, mut admissions) = (Vec::new(), Vec::new());
         for share in &shares {
             let Some(part) = share.of(batch) else {
@@ -173,10 +190,11 @@ impl Router {
             };
             match &share.target {
                 Target::Route(inlet) => {
-                    submissions.push(inlet.submit(origin.connection, part, ingest_ms));
+                    submissions.push(inlet.submit(publisher, part, ingest_ms));
                 }
                 Target::Subscription(queue) => {
-                    let delivery = Delivery { batch: part, envelope: envelope.clone() };
+                    let envelope = share.envelope(&envelope);
+                    let delivery = Delivery { batch: part, envelope };
                     admissions.push(self.0.fanout.admit(queue, delivery));
                 }
             }

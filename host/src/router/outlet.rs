@@ -119,19 +119,29 @@ impl Outlet {
         if let Destination::Topic(topic) = destination {
             return batch.with_topic(topic);
         }
-        if batch.single_topic().is_some_and(|topic| !topic.starts_with('$')) {
+        let streams = &self.fanout.streams;
+        let may_leave = |topic: &str| !topic.starts_with('$') && streams.of(topic).is_none();
+        if batch.single_topic().is_some_and(may_leave) {
             return Some(batch);
         }
         let (mut good, mut failed) = (Vec::new(), Vec::new());
         for (index, message) in (0_u32..).zip(batch.iter()) {
-            if !message.topic().starts_with('$') {
+            let topic = message.topic();
+            if may_leave(topic) {
                 good.push(index);
                 continue;
             }
-            let error = format!(
-                "the message left its route on {}, which belongs to the router; a stage must give it a topic",
-                message.topic()
-            );
+            let error = match streams.of(topic) {
+                Some(stream) => format!(
+                    "the message left its route on {topic}, which the stream {} keeps; what leaves a route is not \
+                     stored",
+                    stream.name
+                ),
+                None => format!(
+                    "the message left its route on {topic}, which belongs to the router; a stage must give it a \
+                     topic"
+                ),
+            };
             failed.push(Failed { index, code: ErrorCode::BadDestination, error });
         }
         for each in &failed {

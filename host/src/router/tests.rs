@@ -125,7 +125,7 @@ fn router(routes: Vec<(RouteDefinition, Stage)>) -> Router {
 
 fn router_with(routes: Vec<(RouteDefinition, Stage)>, topics: Vec<TopicRule>) -> Router {
     let lane = LaneLimits { batches: 4, bytes: 1 << 20 };
-    router_of(routes, RouterSettings { lane, block_max: BLOCK_MAX, topics })
+    router_of(routes, RouterSettings { lane, block_max: BLOCK_MAX, topics, streams: Vec::new() })
 }
 
 fn router_of(routes: Vec<(RouteDefinition, Stage)>, settings: RouterSettings) -> Router {

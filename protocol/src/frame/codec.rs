@@ -100,7 +100,7 @@ impl Prefix {
         if u32::from(control) > body {
             return Err(FrameError::ControlBeyondBody { control, body });
         }
-        if !(kind::HELLO..=kind::ERROR).contains(&kind) {
+        if !(kind::HELLO..=kind::PRODUCER_OPENED).contains(&kind) {
             return Err(FrameError::UnknownKind(kind));
         }
         Ok(Self { body, kind, control })
@@ -127,6 +127,8 @@ mod kind {
     pub(super) const PONG: u8 = 11;
     pub(super) const GOING_AWAY: u8 = 12;
     pub(super) const ERROR: u8 = 13;
+    pub(super) const OPEN_PRODUCER: u8 = 14;
+    pub(super) const PRODUCER_OPENED: u8 = 15;
 }
 
 impl Frame {
@@ -159,6 +161,8 @@ impl Frame {
             kind::PONG => Self::Pong(control.decode()?),
             kind::GOING_AWAY => Self::GoingAway(control.decode()?),
             kind::ERROR => Self::Error(control.decode()?),
+            kind::OPEN_PRODUCER => Self::OpenProducer(control.decode()?),
+            kind::PRODUCER_OPENED => Self::ProducerOpened(control.decode()?),
             unknown => return Err(FrameError::UnknownKind(unknown)),
         })
     }
@@ -183,6 +187,8 @@ impl Frame {
             Self::Pong(control) => (kind::PONG, control, None),
             Self::GoingAway(control) => (kind::GOING_AWAY, control, None),
             Self::Error(control) => (kind::ERROR, control, None),
+            Self::OpenProducer(control) => (kind::OPEN_PRODUCER, control, None),
+            Self::ProducerOpened(control) => (kind::PRODUCER_OPENED, control, None),
         };
         let length = control.length();
         let data = batch.map_or(0, Bytes::len);

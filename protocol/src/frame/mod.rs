@@ -23,8 +23,9 @@ pub use codec::{FrameError, Prefix};
 pub use decoder::FrameDecoder;
 
 pub use crate::proto::{
-    Committed, Credit, Deliver, Error, GoingAway, Hello, Ping, Pong, Publish, PublishResult,
-    Rejected, Subscribe, Subscribed, Unsubscribe, Welcome, publish_result::Outcome,
+    Committed, Credit, Deliver, Error, GoingAway, Hello, OpenProducer, Ping, Pong, ProducerOpened,
+    Publish, PublishResult, Rejected, Stream, Subscribe, Subscribed, Unsubscribe, Welcome,
+    publish_result::Outcome,
 };
 use crate::{ErrorCode, Limits, LimitsError, proto};
 
@@ -60,6 +61,10 @@ pub enum Frame {
     Pong(Pong),
     /// Router to client on the control stream: it stops.
     GoingAway(GoingAway),
+    /// Client to router on a publish stream: who publishes to streams there.
+    OpenProducer(OpenProducer),
+    /// Router to client, the answer to open producer.
+    ProducerOpened(ProducerOpened),
     /// Router to client on any stream: why this conversation ends.
     Error(Error),
 }

@@ -11,7 +11,10 @@ fn frames() -> Vec<Frame> {
     vec![
         Frame::Hello(Hello { versions: vec![1], client_name: "test".into(), ..Hello::default() }),
         Frame::Welcome(Welcome { version: 1, connection_id: 7, ..Welcome::default() }),
-        Frame::Publish(Publish { first_sequence: 64, count: 64 }, batch.clone()),
+        Frame::Publish(
+            Publish { first_sequence: 64, count: 64, ..Publish::default() },
+            batch.clone(),
+        ),
         Frame::PublishResult(PublishResult {
             first_sequence: 64,
             count: 64,
@@ -30,6 +33,8 @@ fn frames() -> Vec<Frame> {
         Frame::Pong(Pong { nonce: 1 }),
         Frame::GoingAway(GoingAway { reason: "restart".into(), deadline_ms: 5 }),
         Frame::error(ErrorCode::SlowConsumer, "took nothing"),
+        Frame::OpenProducer(OpenProducer { producer_id: 7, epoch: 1 }),
+        Frame::ProducerOpened(ProducerOpened { resumed: true }),
     ]
 }
 
@@ -73,7 +78,7 @@ fn check_refused(prefix: [u8; 8], expected: FrameError) {
 fn a_bad_prefix_is_refused_before_its_body_arrives() {
     check_refused([0, 0, 0, 0, 1, 9, 0, 0], FrameError::Reserved(9));
     check_refused([0, 0, 0, 0, 0, 0, 0, 0], FrameError::UnknownKind(0));
-    check_refused([0, 0, 0, 0, 14, 0, 0, 0], FrameError::UnknownKind(14));
+    check_refused([0, 0, 0, 0, 16, 0, 0, 0], FrameError::UnknownKind(16));
     check_refused([233, 3, 0, 0, 1, 0, 0, 0], FrameError::TooLarge { bytes: 1001, limit: 1000 });
     check_refused([1, 0, 0, 0, 1, 0, 2, 0], FrameError::ControlBeyondBody { control: 2, body: 1 });
 }
@@ -83,7 +88,8 @@ fn memory_stays_within_a_frame_a_prefix_and_one_push() {
     let limit = 1000;
     let mut decoder = FrameDecoder::new(limit);
     let batch = Bytes::from(vec![0; limit as usize - 4]);
-    let publish = Frame::Publish(Publish { first_sequence: 1, count: 1 }, batch);
+    let publish =
+        Frame::Publish(Publish { first_sequence: 1, count: 1, ..Publish::default() }, batch);
     let bytes = encoded(&vec![publish; 20]);
     for piece in [7, 64, 300, 999, 1500] {
         for chunk in bytes.chunks(piece) {

@@ -23,6 +23,16 @@ pub(crate) struct Fields {
     producer: Option<ProducerFields>,
     route: Option<String>,
     stages: Vec<StageFields>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    source: Option<SourceFields>,
+}
+
+#[derive(Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SourceFields {
+    stream: String,
+    partition: u32,
+    positions: Vec<u32>,
 }
 
 #[derive(Debug, PartialEq, Serialize, Deserialize)]
@@ -64,6 +74,11 @@ pub(crate) fn describe(envelope: &Envelope) -> Fields {
                 digest: run.digest.as_slice().into(),
             })
             .collect(),
+        source: envelope.stream.clone().map(|stream| SourceFields {
+            stream,
+            partition: envelope.partition,
+            positions: envelope.positions.clone(),
+        }),
     }
 }
 
@@ -86,6 +101,17 @@ pub(crate) fn cases() -> Vec<Vector<Description>> {
             "offset-zero",
             "The offset 0 is present, which is another thing than no offset.",
             Envelope { base_offset: Some(Offset(0)), ..straight() },
+        ),
+        case(
+            "stream",
+            "Three messages of a stream's partition that stand at the offsets 70, 72 and 73.",
+            Envelope {
+                base_offset: Some(Offset(70)),
+                stream: Some("orders".to_owned()),
+                partition: 3,
+                positions: vec![0, 2, 3],
+                ..straight()
+            },
         ),
         case("largest", "The largest value of every number.", largest()),
     ]

@@ -6,8 +6,9 @@ use serde_json::{Value, json};
 use waypost_protocol::{
     ErrorCode, Frame, Limits,
     frame::{
-        Committed, Credit, Deliver, GoingAway, Hello, Outcome, Ping, Pong, Publish, PublishResult,
-        Rejected, Subscribe, Subscribed, Unsubscribe, Welcome,
+        Committed, Credit, Deliver, GoingAway, Hello, OpenProducer, Outcome, Ping, Pong,
+        ProducerOpened, Publish, PublishResult, Rejected, Stream, Subscribe, Subscribed,
+        Unsubscribe, Welcome,
     },
 };
 
@@ -30,10 +31,16 @@ pub(crate) fn describe(frame: &Frame) -> (&'static str, Value, Option<&Bytes>) {
         Frame::Hello(hello) => ("hello", hello_fields(hello), None),
         Frame::Welcome(welcome) => ("welcome", welcome_fields(welcome), None),
         Frame::Publish(publish, batch) => {
-            let fields = json!({
+            let mut fields = json!({
                 "first_sequence": publish.first_sequence.to_string(),
                 "count": publish.count,
             });
+            if !publish.stream.is_empty() {
+                let sequence = publish.producer_sequence.map(|sequence| sequence.to_string());
+                fields["stream"] = publish.stream.clone().into();
+                fields["partition"] = publish.partition.into();
+                fields["producer_sequence"] = sequence.into();
+            }
             ("publish", fields, Some(batch))
         }
         Frame::PublishResult(result) => ("publish_result", result_fields(result), None),
@@ -70,6 +77,16 @@ pub(crate) fn describe(frame: &Frame) -> (&'static str, Value, Option<&Bytes>) {
             let fields = json!({ "reason": away.reason, "deadline_ms": away.deadline_ms });
             ("going_away", fields, None)
         }
+        Frame::OpenProducer(open) => {
+            let fields = json!({
+                "producer_id": open.producer_id.to_string(),
+                "epoch": open.epoch.to_string(),
+            });
+            ("open_producer", fields, None)
+        }
+        Frame::ProducerOpened(opened) => {
+            ("producer_opened", json!({ "resumed": opened.resumed }), None)
+        }
         Frame::Error(error) => {
             ("error", json!({ "code": error.code, "message": error.message }), None)
         }
@@ -101,7 +118,7 @@ fn hello_fields(hello: &Hello) -> Value {
 }
 
 fn welcome_fields(welcome: &Welcome) -> Value {
-    json!({
+    let mut fields = json!({
         "version": welcome.version,
         "limits": limits_fields!(welcome),
         "router_name": welcome.router_name,
@@ -109,7 +126,18 @@ fn welcome_fields(welcome: &Welcome) -> Value {
         "connection_id": welcome.connection_id.to_string(),
         "key_hash": welcome.key_hash,
         "idle_timeout_ms": welcome.idle_timeout_ms,
-    })
+    });
+    if !welcome.streams.is_empty() {
+        let stream = |stream: &Stream| {
+            json!({
+                "name": stream.name,
+                "topics": stream.topics,
+                "partitions": stream.partitions,
+            })
+        };
+        fields["streams"] = welcome.streams.iter().map(stream).collect();
+    }
+    fields
 }
 
 fn result_fields(result: &PublishResult) -> Value {
@@ -168,20 +196,65 @@ pub(crate) fn cases() -> Vec<Vector<Description>> {
             Frame::Hello(Hello { versions: vec![1], ..Hello::default() }),
         ),
         case("welcome", "The router's answer.", None, welcome()),
+        case("welcome-streams", "A router that keeps streams.", None, welcome_with_streams()),
         case(
             "publish",
             "The first batch of a publish stream.",
             Some("one-message"),
-            Frame::Publish(Publish { first_sequence: 0, count: 1 }, batch_vector("one-message")),
+            Frame::Publish(
+                Publish { first_sequence: 0, count: 1, ..Publish::default() },
+                batch_vector("one-message"),
+            ),
         ),
         case(
             "publish-later",
             "A hundred messages from sequence 2^32 on.",
             Some("many-messages"),
             Frame::Publish(
-                Publish { first_sequence: 1 << 32, count: 100 },
+                Publish { first_sequence: 1 << 32, count: 100, ..Publish::default() },
                 batch_vector("many-messages"),
             ),
+        ),
+        case(
+            "publish-stream",
+            "A batch for a partition of a stream, from the 641st message of its producer there.",
+            Some("one-message"),
+            Frame::Publish(
+                Publish {
+                    first_sequence: 64,
+                    count: 1,
+                    stream: "orders".to_owned(),
+                    partition: 3,
+                    producer_sequence: Some(640),
+                },
+                batch_vector("one-message"),
+            ),
+        ),
+        case(
+            "publish-stream-without-producer",
+            "A batch for the first partition of a stream, of nobody that could send it again.",
+            Some("one-message"),
+            Frame::Publish(
+                Publish {
+                    first_sequence: 0,
+                    count: 1,
+                    stream: "orders".to_owned(),
+                    ..Publish::default()
+                },
+                batch_vector("one-message"),
+            ),
+        ),
+        case(
+            "open-producer",
+            "A producer in its third life.",
+            None,
+            Frame::OpenProducer(OpenProducer { producer_id: u64::MAX, epoch: 2 }),
+        ),
+        case(
+            "producer-opened",
+            "It goes on.",
+            None,
+            Frame::ProducerOpened(ProducerOpened { resumed: true }),
         ),
         case("committed", "Committed on memory topics.", None, committed(None, false, false)),
         case(
@@ -257,7 +330,22 @@ fn welcome() -> Frame {
         connection_id: 7,
         key_hash: "xxh3".to_owned(),
         idle_timeout_ms: 30_000,
+        streams: Vec::new(),
     })
+}
+
+fn welcome_with_streams() -> Frame {
+    let Frame::Welcome(welcome) = welcome() else { unreachable!("it is one") };
+    let stream = |name: &str, topics: &[&str], partitions| Stream {
+        name: name.to_owned(),
+        topics: topics.iter().map(|topic| (*topic).to_owned()).collect(),
+        partitions,
+    };
+    let streams = vec![
+        stream("orders", &["orders.>", "refunds.*"], 12),
+        stream("audit", &["audit.logins"], 1),
+    ];
+    Frame::Welcome(Welcome { streams, ..welcome })
 }
 
 fn rejected() -> Frame {

@@ -85,7 +85,12 @@ pub(crate) fn frames() -> Vec<Vector<Description>> {
             prefix(largest + 1, 3, 0, 2)
         }),
         case("kind-zero", "Kind 0 is not known.", ErrorCode::UnknownFrame, prefix(0, 0, 0, 0)),
-        case("kind-unknown", "Kind 14 is not known.", ErrorCode::UnknownFrame, prefix(0, 14, 0, 0)),
+        case(
+            "kind-unknown",
+            "Kind 200 is not known.",
+            ErrorCode::UnknownFrame,
+            prefix(0, 200, 0, 0),
+        ),
         case("data-behind-ping", "A ping carries no batch.", bad, whole(10, &[8, 1], b"data")),
         case(
             "data-behind-unsubscribe",

@@ -52,7 +52,7 @@ proptest! {
                         resolver.resolve(outcome);
                     }
                     (next, in_flight) = (0, Vec::new());
-                    outbox.begin_stream(Limits::default());
+                    outbox.begin_stream(Limits::default(), &[]);
                 }
                 Step::Wait => now += LINGER,
             }

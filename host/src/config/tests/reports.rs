@@ -1,6 +1,7 @@
 //! What is said of configurations that cannot be used.
 
 mod routes;
+mod streams;
 
 use super::*;
 

@@ -1,0 +1,111 @@
+//! Streams to whoever takes their topics: what a partition has stored goes to subscriptions and routes, in order,
+//! once it is as safe as its storage promises.
+//!
+//! A task reads each partition from its end on. It waits as a publisher of a memory topic would: for room in
+//! lanes, and for subscriptions as long as each may take nothing. Publishers to the stream wait for none of it.
+
+use std::{sync::Arc, time::Duration};
+
+use tokio::task::JoinSet;
+use waypost_core::Partition;
+use waypost_protocol::{ConnectionId, Envelope, Offset};
+use waypost_storage::{Cursor, ReadError, ReadLimit, Storage, Stored};
+
+use super::Router;
+use crate::streams::Streams;
+
+/// What a partition's task holds at most, beyond its largest batch.
+const READ: ReadLimit = ReadLimit { max_batches: 64, max_bytes: 1 << 20 };
+/// After a read that failed.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Connections are counted from one: no publisher has this number.
+const STREAMS: ConnectionId = ConnectionId(0);
+
+/// The tasks of all partitions; dropping it ends them.
+#[derive(Debug)]
+pub struct Tails(JoinSet<()>);
+
+impl Tails {
+    /// Hands on what is stored from now on, on the current runtime.
+    #[must_use]
+    pub fn start(router: &Router, streams: &Streams) -> Self {
+        let mut tails = JoinSet::new();
+        for definition in streams.table().all() {
+            for index in definition.partition_indices() {
+                let partition = Partition { stream: definition.name.clone(), index };
+                let storage = streams.storage().clone();
+                // Before publishers come, so that nothing is passed over.
+                match storage.bounds(&partition).map(|bounds| bounds.next) {
+                    Ok(end) => drop(tails.spawn(follow(router.clone(), storage, partition, end))),
+                    Err(error) => tracing::error!(%error, "a partition is not handed on"),
+                }
+            }
+        }
+        Self(tails)
+    }
+
+    /// How many partitions are followed.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether no partition is.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+async fn follow(router: Router, storage: Arc<dyn Storage>, partition: Partition, end: Offset) {
+    let mut cursor = match Cursor::new(storage, partition.clone(), end) {
+        Ok(cursor) => cursor,
+        Err(error) => {
+            tracing::error!(%error, "a partition is not handed on");
+            return;
+        }
+    };
+    loop {
+        match cursor.next(READ).await {
+            Ok(Some(chunk)) => {
+                for stored in chunk.batches {
+                    if !router.hand_on(&partition, stored).await {
+                        return;
+                    }
+                }
+            }
+            Ok(None) => return,
+            Err(error) => pass(&mut cursor, &error).await,
+        }
+    }
+}
+
+/// Goes on behind what cannot be read any more, and says what is missing.
+async fn pass(cursor: &mut Cursor<dyn Storage>, error: &ReadError) {
+    match error {
+        ReadError::Trimmed { first, .. } => {
+            tracing::warn!(%error, "retention took messages before they were handed on");
+            cursor.move_to(*first);
+        }
+        ReadError::Damaged { resume: Some(resume), .. } => {
+            tracing::error!(%error, resume = resume.0, "messages are damaged and are not handed on");
+            cursor.move_to(*resume);
+        }
+        error => {
+            tracing::error!(%error, "a partition cannot be read; trying again");
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}
+
+impl Router {
+    /// Hands a stored batch to whoever takes its topics. Says whether the router goes on.
+    async fn hand_on(&self, partition: &Partition, stored: Stored) -> bool {
+        let envelope = Envelope {
+            stream: Some(partition.stream.as_str().to_owned()),
+            partition: partition.index.0,
+            ..stored.envelope
+        };
+        self.admit(STREAMS, &stored.batch, envelope).await.is_ok()
+    }
+}

@@ -1,0 +1,77 @@
+//! What operators are told of streams.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+use waypost_core::{Partition, StreamDefinition};
+
+use super::Streams;
+
+/// A stream as it stands at this moment.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StreamStatus {
+    /// Its name.
+    pub name: String,
+    /// The patterns of the topics that it keeps.
+    pub topics: Vec<String>,
+    /// What it keeps of each partition, by age in milliseconds; without it, whatever its age.
+    pub max_age_ms: Option<u64>,
+    /// What it keeps of each partition, in bytes; without it, however many.
+    pub max_bytes: Option<u64>,
+    /// What it keeps of each partition, in messages; without it, however many.
+    pub max_messages: Option<u64>,
+    /// Its partitions, from the first.
+    pub partitions: Vec<PartitionStatus>,
+}
+
+/// A partition as it stands at this moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct PartitionStatus {
+    /// Its number in the stream, from zero.
+    pub partition: u32,
+    /// The offset of the oldest message that is still there.
+    pub first_offset: u64,
+    /// The offset of the next message.
+    pub next_offset: u64,
+    /// Messages between the two.
+    pub messages: u64,
+    /// Bytes of their batches.
+    pub bytes: u64,
+}
+
+impl Streams {
+    /// Every stream, in the order of the configuration.
+    #[must_use]
+    pub fn status(&self) -> Vec<StreamStatus> {
+        self.0.table.all().iter().map(|stream| self.status_of(stream)).collect()
+    }
+
+    /// The stream that keeps a topic.
+    #[must_use]
+    pub fn explain(&self, topic: &str) -> Option<StreamStatus> {
+        self.0.table.of(topic).map(|stream| self.status_of(stream))
+    }
+
+    fn status_of(&self, stream: &StreamDefinition) -> StreamStatus {
+        let StreamDefinition { name, topics, retention, .. } = stream;
+        let partitions = stream.partition_indices().filter_map(|index| {
+            let partition = Partition { stream: name.clone(), index };
+            // It was declared; an engine elsewhere may be out of reach.
+            let bounds = self.0.storage.bounds(&partition).ok()?;
+            Some(PartitionStatus {
+                partition: index.0,
+                first_offset: bounds.first.0,
+                next_offset: bounds.next.0,
+                messages: bounds.held.messages,
+                bytes: bounds.held.bytes,
+            })
+        });
+        StreamStatus {
+            name: name.as_str().to_owned(),
+            topics: topics.iter().map(|pattern| pattern.as_str().to_owned()).collect(),
+            max_age_ms: retention.max_age_ms,
+            max_bytes: retention.max_bytes,
+            max_messages: retention.max_messages,
+            partitions: partitions.collect(),
+        }
+    }
+}

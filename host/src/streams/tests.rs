@@ -1,0 +1,115 @@
+//! Streams over the engine in memory.
+
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
+
+use futures_util::FutureExt as _;
+use waypost_core::{Partition, Retention, StreamDefinition, StreamName, StreamTable};
+use waypost_protocol::{
+    Batch, BatchBuilder, Epoch, ErrorCode, Offset, Pattern, ProducerId, Sequence,
+};
+use waypost_storage::{Appended, MemoryStorage, Storage};
+
+use super::*;
+
+const PRODUCER: ProducerId = ProducerId(7);
+
+fn streams(retention: Retention) -> (Streams, Arc<MemoryStorage>) {
+    let definition = StreamDefinition {
+        name: StreamName::parse("orders").expect("a name"),
+        topics: vec![Pattern::parse("orders.>").expect("a pattern")],
+        partitions: NonZeroU32::MIN,
+        retention,
+    };
+    let storage = Arc::new(MemoryStorage::new(2));
+    let declared = storage.declare(definition.name.clone(), definition.partitions);
+    declared.now_or_never().expect("it is ready at once").expect("it is new");
+    let metrics = StreamMetrics::register(&prometheus::Registry::new()).expect("it is empty");
+    let table = StreamTable::new(vec![definition]);
+    (Streams::new(table, storage.clone(), 1 << 20, metrics), storage)
+}
+
+fn batch(topic: &str) -> Batch {
+    let mut builder = BatchBuilder::new();
+    builder.push(topic, None, &[], b"x", 0).expect("it fits");
+    builder.finish().expect("there is a message")
+}
+
+fn target(sequence: Option<u64>) -> StreamTarget<'static> {
+    StreamTarget { stream: "orders", partition: 0, sequence: sequence.map(Sequence) }
+}
+
+async fn append(
+    streams: &Streams,
+    session: Option<&ProducerSession>,
+    sequence: Option<u64>,
+) -> Result<Appended, ErrorCode> {
+    let appending = streams.append(session, target(sequence), batch("orders.a")).await;
+    let outcome = appending.map_err(|refused| refused.code)?.outcome().await;
+    outcome.expect("it is known").map_err(|refused| refused.code)
+}
+
+async fn open(streams: &Streams, epoch: u64) -> (ProducerSession, bool) {
+    streams.open_producer(PRODUCER, Epoch(epoch)).await.expect("it is let in")
+}
+
+fn stored(offset: u64) -> Result<Appended, ErrorCode> {
+    Ok(Appended::Stored { first_offset: Offset(offset) })
+}
+
+#[tokio::test]
+async fn a_batch_that_comes_again_is_a_duplicate_and_one_too_far_is_out_of_sequence() {
+    let (streams, _) = streams(Retention::default());
+    let (session, resumed) = open(&streams, 0).await;
+    assert!(!resumed);
+    assert_eq!(append(&streams, Some(&session), Some(0)).await, stored(0));
+    let duplicate = Appended::Duplicate { first_offset: Some(Offset(0)) };
+    assert_eq!(append(&streams, Some(&session), Some(0)).await, Ok(duplicate));
+    let gap = append(&streams, Some(&session), Some(2)).await;
+    assert_eq!(gap, Err(ErrorCode::OutOfSequence));
+    assert_eq!(append(&streams, None, None).await, stored(1));
+    let nobody = append(&streams, None, Some(0)).await;
+    assert_eq!(nobody, Err(ErrorCode::UnknownProducer));
+}
+
+#[tokio::test]
+async fn the_stream_that_opened_a_producer_last_speaks_for_it_alone() {
+    let (streams, _) = streams(Retention::default());
+    let (first, _) = open(&streams, 0).await;
+    let (second, resumed) = open(&streams, 0).await;
+    assert!(resumed);
+    let overtaken = append(&streams, Some(&first), Some(0)).await;
+    assert_eq!(overtaken, Err(ErrorCode::ProducerFenced));
+    drop(first);
+    assert_eq!(append(&streams, Some(&second), Some(0)).await, stored(0));
+}
+
+#[tokio::test]
+async fn a_full_disk_and_a_raised_fence_are_told_as_what_they_are() {
+    let (streams, storage) = streams(Retention::default());
+    storage.set_full(true);
+    assert_eq!(append(&streams, None, None).await, Err(ErrorCode::StorageFull));
+    storage.set_full(false);
+    assert_eq!(append(&streams, None, None).await, stored(0));
+    storage.fence().raise("a test");
+    assert_eq!(append(&streams, None, None).await, Err(ErrorCode::StorageFenced));
+    streams.stop();
+    assert_eq!(append(&streams, None, None).await, Err(ErrorCode::ShuttingDown));
+}
+
+#[tokio::test]
+async fn upkeep_trims_and_forgets_but_not_who_is_there() {
+    let retention = Retention { max_age_ms: Some(1000), ..Retention::default() };
+    let (streams, storage) = streams(retention);
+    let (session, _) = open(&streams, 0).await;
+    assert_eq!(append(&streams, Some(&session), Some(0)).await, stored(0));
+    let gone = streams.open_producer(ProducerId(8), Epoch(0)).await.expect("it is let in");
+    drop(gone);
+    let hour = Duration::from_secs(3600);
+    let later = crate::time::now_ms() + 2 * 3_600_000;
+    streams.upkeep(later, hour).await.expect("it is committed");
+    let partition = Partition::new(StreamName::parse("orders").expect("a name"), 0);
+    let bounds = storage.bounds(&partition).expect("it is there");
+    assert_eq!((bounds.first, bounds.next), (Offset(1), Offset(1)));
+    assert_eq!(streams.0.metrics.forgotten.get(), 1);
+    assert_eq!(append(&streams, Some(&session), Some(1)).await, stored(1));
+}
