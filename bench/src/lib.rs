@@ -12,11 +12,15 @@
 #![forbid(unsafe_code)]
 
 mod clock;
+mod compare;
 mod framing;
 mod latency;
 mod load;
 mod measure;
+#[cfg(feature = "nats")]
+mod nats;
 mod options;
+mod page;
 mod process;
 mod relay;
 mod report;
@@ -68,6 +72,7 @@ async fn dispatch(command: Command, program: &Program) -> anyhow::Result<()> {
             }
             print(&output, &[series])
         }
+        Asked::Comparison(options) => compare::run(options, program).await,
         Asked::Part(part) => process::bounded(play(part)).await,
     }
 }
@@ -82,6 +87,14 @@ async fn play(part: Part) -> anyhow::Result<()> {
         Part::RoutedConsumer => routed::consumer().await,
         Part::Requester => request::requester().await,
         Part::Responder => request::responder().await,
+        #[cfg(feature = "nats")]
+        Part::NatsProducer => nats::clients::producer().await,
+        #[cfg(feature = "nats")]
+        Part::NatsFilter => nats::clients::filter().await,
+        #[cfg(feature = "nats")]
+        Part::NatsConsumer => nats::clients::consumer().await,
+        #[cfg(feature = "nats")]
+        Part::JetStreamProducer => nats::jetstream::producer().await,
     }
 }
 
@@ -104,6 +117,9 @@ async fn alternate(
 }
 
 fn print(output: &Output, series: &[Series]) -> anyhow::Result<()> {
+    if let Some(file) = &output.html {
+        page::write(file, &report::table(series), series, series)?;
+    }
     if output.json {
         println!("{}", serde_json::to_string(&Report { series })?);
     } else {

@@ -6,7 +6,6 @@ use anyhow::Context as _;
 use futures_util::future::try_join_all;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
-use waypost_client::Batch;
 
 use crate::{
     clock::{self, Pacer, Schedule},
@@ -88,14 +87,15 @@ pub(crate) enum Meter {
     Producer,
 }
 
-/// The two children that every measurement has, both connected.
+/// The children of a measurement, all connected.
 pub(crate) struct Measurement {
     pub(crate) load: Load,
     pub(crate) producer: Child,
-    pub(crate) consumer: Child,
+    /// Missing where nothing is delivered.
+    pub(crate) consumer: Option<Child>,
     pub(crate) meter: Meter,
-    /// The process of the relay or router.
-    pub(crate) middle: Option<u32>,
+    /// The processes between them: the relay, the router, or a broker and a filter; none that is known.
+    pub(crate) middle: Vec<u32>,
 }
 
 impl Measurement {
@@ -108,38 +108,49 @@ impl Measurement {
 
     async fn conduct(&mut self) -> anyhow::Result<Measured> {
         self.producer.send(&Order::Start).await?;
-        let begin = match self.meter().receive().await? {
+        let begin = match self.meter()?.receive().await? {
             Event::Begin => Snapshot::take(self)?,
             other => anyhow::bail!("{other:?} is told where the window begins"),
         };
-        let end = match self.meter().receive().await? {
+        let end = match self.meter()?.receive().await? {
             Event::End => Snapshot::take(self)?,
             other => anyhow::bail!("{other:?} is told where the window ends"),
         };
         let mut usage = end.since(&begin);
-        usage.middle_peak_bytes = self.middle.map(usage::peak_memory).transpose()?;
+        usage.middle_peak_bytes = sum(&self.middle, usage::peak_memory)?;
         self.producer.send(&Order::Stop).await?;
         let sent: Sent = self.producer.receive().await?;
-        self.meter().send(&sent).await?;
-        let (counted, verdict) = match self.meter().receive().await? {
+        self.meter()?.send(&sent).await?;
+        let (counted, verdict) = match self.meter()?.receive().await? {
             Event::Result { counted, verdict } => (counted, verdict),
             other => anyhow::bail!("{other:?} is told where the result belongs"),
         };
         // A child that is killed leaves its connection to the router's idle timeout.
         self.producer.ended().await?;
-        if self.meter == Meter::Producer {
-            self.consumer.send(&Order::Stop).await?;
+        if let Some(consumer) = &mut self.consumer {
+            if self.meter == Meter::Producer {
+                consumer.send(&Order::Stop).await?;
+            }
+            consumer.ended().await?;
         }
-        self.consumer.ended().await?;
         Ok(Measured { counted, verdict, sent, usage })
     }
 
-    fn meter(&mut self) -> &mut Child {
+    fn meter(&mut self) -> anyhow::Result<&mut Child> {
         match self.meter {
-            Meter::Consumer => &mut self.consumer,
-            Meter::Producer => &mut self.producer,
+            Meter::Consumer => self.consumer.as_mut().context("a consumer that counts"),
+            Meter::Producer => Ok(&mut self.producer),
         }
     }
+}
+
+/// A figure of several processes, if there are any.
+fn sum<T: std::iter::Sum>(
+    pids: &[u32],
+    figure: impl Fn(u32) -> anyhow::Result<T>,
+) -> anyhow::Result<Option<T>> {
+    let sum = pids.iter().map(|pid| figure(*pid)).sum::<anyhow::Result<T>>()?;
+    Ok((!pids.is_empty()).then_some(sum))
 }
 
 /// What was used up to a moment.
@@ -154,8 +165,11 @@ impl Snapshot {
     fn take(of: &Measurement) -> anyhow::Result<Self> {
         Ok(Self {
             producer: usage::cpu_time(of.producer.pid()?)?,
-            middle: of.middle.map(usage::cpu_time).transpose()?,
-            consumer: usage::cpu_time(of.consumer.pid()?)?,
+            middle: sum(&of.middle, usage::cpu_time)?,
+            consumer: match &of.consumer {
+                Some(consumer) => usage::cpu_time(consumer.pid()?)?,
+                None => Duration::ZERO,
+            },
             machine: Machine::now()?,
         })
     }
@@ -223,8 +237,9 @@ fn conclude(window: &Window, sent: &Sent) -> anyhow::Result<()> {
     Parent::send(&Event::Result { counted, verdict })
 }
 
-/// The producer's side: gives batches to each of `pushers`, which are its connections, from the parent's
-/// start to its stop, and the number of messages that each was given.
+/// The producer's side: lets each of `pushers`, which are its connections, send the next batch of its
+/// workload from the parent's start to its stop, and gives the number of messages that each sent. A pusher
+/// is told when its batch was due.
 pub(crate) async fn produce<P>(
     topic: &str,
     load: &Load,
@@ -232,7 +247,7 @@ pub(crate) async fn produce<P>(
     pushers: Vec<P>,
 ) -> anyhow::Result<Vec<u64>>
 where
-    P: AsyncFnMut(Batch) -> anyhow::Result<()>,
+    P: AsyncFnMut(&mut Workload, u64) -> anyhow::Result<()>,
 {
     let workloads = (0..).zip(&pushers).map(|(producer, _)| Workload::new(topic, load, producer));
     let mut workloads = workloads.collect::<anyhow::Result<Vec<_>>>()?;
@@ -252,7 +267,7 @@ where
 async fn push(
     workload: &mut Workload,
     load: &Load,
-    mut pusher: impl AsyncFnMut(Batch) -> anyhow::Result<()>,
+    mut pusher: impl AsyncFnMut(&mut Workload, u64) -> anyhow::Result<()>,
     mut stopped: watch::Receiver<bool>,
 ) -> anyhow::Result<()> {
     let schedule = load.batches_a_second().map(|rate| Schedule::new(clock::now(), rate));
@@ -272,7 +287,7 @@ async fn push(
         if *stopped.borrow() {
             break;
         }
-        pusher(workload.next_batch(due)?).await?;
+        pusher(workload, due).await?;
     }
     Ok(())
 }

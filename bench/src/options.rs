@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand};
 
 use crate::{
+    compare,
     load::Load,
     process::{Part, Program},
     scenario::{OwnPlugin, Routers, Running, Scenario, Through},
@@ -46,6 +47,8 @@ pub(crate) enum Command {
         #[command(flatten)]
         routed: Routed,
     },
+    /// Everything in turns, and beside other brokers; what `cargo xtask bench` runs.
+    Compare(compare::Options),
     /// A process of a measurement, which it starts itself.
     #[command(hide = true)]
     Part {
@@ -99,6 +102,9 @@ pub(crate) struct Output {
     /// Print one JSON object.
     #[arg(long)]
     pub(crate) json: bool,
+    /// Write a page with latency curves and the throughput over time as well.
+    #[arg(long, value_name = "FILE")]
+    pub(crate) html: Option<PathBuf>,
 }
 
 /// Which router: one that is started for each run, or one that runs.
@@ -156,6 +162,8 @@ pub(crate) enum Asked {
     Limit(Relay),
     /// A scenario that goes through a router.
     Routed(Box<Measure>),
+    /// All scenarios in turns.
+    Comparison(compare::Options),
     /// To be a process of a measurement.
     Part(Part),
 }
@@ -192,6 +200,7 @@ impl From<Command> for Asked {
             Command::Request { in_flight, routed: options } => {
                 routed(Scenario::Request { in_flight: in_flight.into() }, options)
             }
+            Command::Compare(options) => Self::Comparison(options),
             Command::Part { part } => Self::Part(part),
         }
     }

@@ -54,6 +54,14 @@ pub(crate) enum Part {
     RoutedConsumer,
     Requester,
     Responder,
+    #[cfg(feature = "nats")]
+    NatsProducer,
+    #[cfg(feature = "nats")]
+    NatsFilter,
+    #[cfg(feature = "nats")]
+    NatsConsumer,
+    #[cfg(feature = "nats")]
+    JetStreamProducer,
 }
 
 impl fmt::Display for Part {

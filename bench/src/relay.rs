@@ -14,6 +14,7 @@ use crate::{
     process::{Child, Parent, Part, Program},
     transport::{self, Certificate},
     window::{Window, payloads},
+    workload::Workload,
 };
 
 const TOPIC: &str = "bench.relay";
@@ -44,9 +45,9 @@ pub(crate) async fn measure(program: &Program, load: Load) -> anyhow::Result<Mea
     let mut producer = Child::start(program, Part::RelayProducer)?;
     producer.send(&task).await?;
 
-    let middle = Some(node.pid()?);
+    let middle = vec![node.pid()?];
     let meter = Meter::Consumer;
-    Measurement { load: task.load, producer, consumer, meter, middle }.run().await
+    Measurement { load: task.load, producer, consumer: Some(consumer), meter, middle }.run().await
 }
 
 /// The relay: forwards what comes on the second connection to the first.
@@ -110,7 +111,8 @@ pub(crate) async fn producer() -> anyhow::Result<()> {
     let (_endpoint, connection) = transport::connect(address, &certificate).await?;
     let (mut send, _receive) = connection.open_bi().await?;
     framing::write(&mut send, bytes::Bytes::new()).await?;
-    let push = async |batch: Batch| {
+    let push = async |workload: &mut Workload, due: u64| {
+        let batch = workload.next_batch(due)?;
         framing::write(&mut send, batch.as_bytes().clone()).await?;
         // While the window has room a write never waits, and the connection would not get to send.
         tokio::task::yield_now().await;

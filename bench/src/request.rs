@@ -44,6 +44,8 @@ pub(crate) async fn measure(
     let mut producer = Child::start(program, Part::Requester)?;
     producer.send(&task).await?;
     let meter = Meter::Producer;
+    let middle = middle.into_iter().collect();
+    let consumer = Some(consumer);
     Measurement { load: task.load, producer, consumer, meter, middle }.run().await
 }
 

@@ -4,7 +4,7 @@ use std::{collections::VecDeque, pin::pin};
 
 use futures_util::{StreamExt as _, stream};
 use serde::{Deserialize, Serialize};
-use waypost_client::{Batch, Outcome, PublisherOptions, Receipt, SubscriberOptions};
+use waypost_client::{Outcome, PublisherOptions, Receipt, SubscriberOptions};
 
 use crate::{
     clock,
@@ -13,6 +13,7 @@ use crate::{
     process::{Child, Parent, Part, Program},
     target::Target,
     window::{Window, payloads},
+    workload::Workload,
 };
 
 /// Receipts that are held at once. The publisher allows fewer batches in flight, so the oldest is
@@ -42,6 +43,8 @@ pub(crate) async fn measure(
     let mut producer = Child::start(program, Part::RoutedProducer)?;
     producer.send(&task).await?;
     let meter = Meter::Consumer;
+    let middle = middle.into_iter().collect();
+    let consumer = Some(consumer);
     Measurement { load: task.load, producer, consumer, meter, middle }.run().await
 }
 
@@ -88,7 +91,8 @@ pub(crate) async fn producer() -> anyhow::Result<()> {
         clients.push(client);
     }
     let pushers = publishers.iter_mut().map(|(publisher, receipts)| {
-        async |batch: Batch| {
+        async |workload: &mut Workload, due: u64| {
+            let batch = workload.next_batch(due)?;
             let count = batch.len() as u64;
             receipts.add(publisher.publish_batch(batch).await?, count).await;
             Ok(())

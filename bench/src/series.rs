@@ -86,6 +86,10 @@ impl Series {
         Self { scenario, load, runs: Vec::new(), limits: Vec::new() }
     }
 
+    pub(crate) fn case(&self) -> Case {
+        Case { scenario: self.scenario, load: self.load.clone() }
+    }
+
     pub(crate) fn spread(&self, figure: impl Fn(&Run) -> Option<f64>) -> Option<Spread> {
         Spread::of(self.runs.iter().filter_map(figure))
     }

@@ -3,6 +3,7 @@
 //! Each task does the set-up that it needs on a machine that has Rust, a C compiler and git.
 #![forbid(unsafe_code)]
 
+mod bench;
 mod build;
 mod command;
 mod demo;
@@ -23,6 +24,8 @@ enum Task {
     Test,
     /// Build the plugins into target/plugins.
     Plugins,
+    /// Compare a router with a bare QUIC relay and with other brokers, all with optimisation.
+    Bench(bench::Options),
     /// Run both fuzz targets for so many executions each.
     Fuzz(fuzz::Options),
 }
@@ -32,6 +35,7 @@ fn main() -> ExitCode {
         Task::Demo(options) => demo::run(&options),
         Task::Test => test(),
         Task::Plugins => build::plugins().map(|_| ()),
+        Task::Bench(options) => bench::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),
     };
     match done {
