@@ -213,3 +213,34 @@ fn object(text: &str) -> Result<serde_json::Value, String> {
         Err(error) => Err(error.to_string()),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn command() -> clap::Command {
+        Options::augment_args(clap::Command::new("bench"))
+    }
+
+    #[test]
+    fn the_arguments_are_sound() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn a_plugin_of_ones_own_needs_a_router_that_is_started() {
+        let check = |arguments: &[&str], is_taken: bool| {
+            let all = ["bench"].iter().chain(arguments);
+            assert_eq!(command().try_get_matches_from(all).is_ok(), is_taken, "{arguments:?}");
+        };
+        check(&["filter"], true);
+        check(&["filter", "--plugin", "a.wasm", "--config", "{}"], true);
+        check(&["filter", "--config", "{}"], false);
+        check(&["filter", "--plugin", "a.wasm", "--config", "[]"], false);
+        check(&["filter", "--address", "localhost:1", "--ca", "ca.pem"], true);
+        check(&["filter", "--address", "localhost:1"], false);
+        check(&["filter", "--plugin", "a.wasm", "--address", "localhost:1", "--ca", "c"], false);
+        check(&["relay", "--size", "10"], false);
+        check(&["fanout", "--subscribers", "17"], false);
+    }
+}

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use crate::series::{Series, Spread, cpu, rate};
+use crate::series::{Series, Spread, cpu, per_cpu_second, rate};
 
 /// Everything that one call measured.
 #[derive(Debug, Serialize)]
@@ -47,6 +47,7 @@ fn rows(series: &Series) -> Vec<(&'static str, String)> {
     };
     add("messages/s", series.spread(rate), 0);
     add("of the limit", series.of_limit(rate), 2);
+    add("of the limit by CPU time", series.of_limit(per_cpu_second), 2);
     add("MB/s", series.spread(|run| Some(run.megabytes_per_s)), 1);
     add("latency p50, µs", series.spread(|run| Some(run.counted.latency.p50_us)), 0);
     add("latency p90, µs", series.spread(|run| Some(run.counted.latency.p90_us)), 0);

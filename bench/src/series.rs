@@ -114,6 +114,14 @@ pub(crate) fn cpu(run: &Run) -> Option<f64> {
     run.middle_cpu_seconds_per_million
 }
 
+/// Messages for a second of CPU time of all three parts. Where they keep all processors busy and have them
+/// to themselves, the rate follows it; where they do not, it says more than the rate.
+pub(crate) fn per_cpu_second(run: &Run) -> Option<f64> {
+    let Usage { producer_cpu_seconds, middle_cpu_seconds, consumer_cpu_seconds, .. } = run.usage;
+    let seconds = producer_cpu_seconds + middle_cpu_seconds? + consumer_cpu_seconds;
+    Some(run.counted.messages as f64 / seconds)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

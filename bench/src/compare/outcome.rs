@@ -12,7 +12,7 @@ use super::{
     peers::Peer,
     plan::{MAIN_SIZE, Plan},
 };
-use crate::series::{Series, Spread, cpu, rate};
+use crate::series::{Series, Spread, cpu, per_cpu_second, rate};
 
 /// Everything.
 #[derive(Debug, Serialize)]
@@ -44,6 +44,10 @@ pub(super) struct ScenarioFigures {
     pub(super) of_limit: Option<Spread>,
     /// From the least to the most of the runs.
     pub(super) of_limit_range: Option<(f64, f64)>,
+    /// Messages for a second of CPU time of producer, router and consumer together, held against the limit's:
+    /// what the share of its rate would be, had they the processors to themselves.
+    #[serde(serialize_with = "median_if_any")]
+    pub(super) of_limit_by_cpu: Option<Spread>,
     /// The router's CPU time for a message, as a multiple of the relay's.
     #[serde(serialize_with = "median_if_any")]
     pub(super) cpu_of_limit: Option<Spread>,
@@ -135,6 +139,7 @@ impl ScenarioFigures {
             msgs_per_s: peak.spread(rate).unwrap_or(NOTHING),
             of_limit,
             of_limit_range: of_limit.map(|spread| (spread.least, spread.most)),
+            of_limit_by_cpu: peak.of_limit(per_cpu_second),
             cpu_of_limit: peak.of_limit(cpu),
             router_cpu_seconds_per_million: peak.spread(cpu).map(|spread| spread.median),
             router_peak_bytes: peak.runs.iter().filter_map(|run| run.usage.middle_peak_bytes).max(),
