@@ -8,6 +8,9 @@ use super::{
     peers::Peer,
 };
 
+/// Processors that other programs may have before the page warns of it.
+const QUIET: f64 = 0.1;
+
 /// The whole page.
 pub(super) fn markdown(outcome: &Outcome) -> String {
     let mut text = String::new();
@@ -23,6 +26,14 @@ fn write(text: &mut String, outcome: &Outcome) -> fmt::Result {
          `cargo xtask bench` wrote this page. Its ratios are of measurements that alternated on one machine; \
          the absolute figures\nare of that machine and of whatever else it did, and say little alone.\n\n",
     );
+    if outcome.processors_used_by_others > QUIET {
+        writeln!(
+            text,
+            "**Other programs had {:.2} of the {} processors meanwhile.** Rates and latencies, and the goals made of them, tell \
+             who was\nscheduled when; shares by CPU time still mean something.\n",
+            outcome.processors_used_by_others, setting.processors
+        )?;
+    }
     text.push_str("## Goals\n\n| goal | wanted | measured | |\n| --- | --- | --- | --- |\n");
     for Goal { goal, wanted, measured, at_most, met } in &outcome.goals {
         let side = if *at_most { "at most" } else { "at least" };
