@@ -120,7 +120,7 @@ fn print(output: &Output, series: &[Series]) -> anyhow::Result<()> {
     if let Some(file) = &output.html {
         page::write(file, &report::table(series), series, series)?;
     }
-    if output.json {
+    if output.form.is_json() {
         println!("{}", serde_json::to_string(&Report { series })?);
     } else {
         print!("{}", report::table(series));

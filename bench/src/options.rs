@@ -1,8 +1,11 @@
 //! The command line.
 
-use std::path::PathBuf;
+use std::{
+    io::{self, IsTerminal as _},
+    path::PathBuf,
+};
 
-use clap::{Args, Subcommand};
+use clap::{Args, Subcommand, ValueEnum};
 
 use crate::{
     compare,
@@ -99,12 +102,37 @@ pub(crate) struct Output {
     /// How often to measure; median, smallest and largest figure are told.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=100))]
     pub(crate) repeats: u16,
-    /// Print one JSON object.
-    #[arg(long)]
-    pub(crate) json: bool,
+    #[command(flatten)]
+    pub(crate) form: Form,
     /// Write a page with latency curves and the throughput over time as well.
     #[arg(long, value_name = "FILE")]
     pub(crate) html: Option<PathBuf>,
+}
+
+/// How to print what was measured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Format {
+    /// One JSON object.
+    Json,
+    /// For people.
+    Pretty,
+}
+
+#[derive(Debug, Clone, Copy, Args)]
+pub(crate) struct Form {
+    /// How to print what was measured; pretty on a terminal and json elsewhere, if not said.
+    #[arg(long, value_enum)]
+    output: Option<Format>,
+}
+
+impl Form {
+    /// What was said, or what goes with standard output.
+    pub(crate) fn is_json(self) -> bool {
+        match self.output {
+            Some(format) => format == Format::Json,
+            None => !io::stdout().is_terminal(),
+        }
+    }
 }
 
 /// Which router: one that is started for each run, or one that runs.

@@ -45,10 +45,9 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     if let Some(file) = document {
         command.arg("--document").arg(file);
     }
-    for (flag, is_set) in [("--quick", options.quick), ("--json", options.json)] {
-        if is_set {
-            command.arg(flag);
-        }
+    command.arg("--output").arg(if options.json { "json" } else { "pretty" });
+    if options.quick {
+        command.arg("--quick");
     }
     let status = command.stdin(Stdio::null()).status();
     let status = status.with_context(|| format!("{command:?} did not start"))?;

@@ -18,6 +18,7 @@ use plan::Plan;
 
 use self::{machine::Setting, outcome::Outcome, peers::Peer};
 use crate::{
+    options::Form,
     page,
     process::Program,
     scenario::{Case, Routers, Scenario, Through},
@@ -30,9 +31,8 @@ pub(crate) struct Options {
     /// Shorter runs and fewer rounds: within five minutes.
     #[arg(long)]
     quick: bool,
-    /// Print one JSON object instead of a table.
-    #[arg(long)]
-    json: bool,
+    #[command(flatten)]
+    form: Form,
     /// Write the outcome into this file as well, in Markdown.
     #[arg(long, value_name = "FILE")]
     document: Option<PathBuf>,
@@ -133,7 +133,7 @@ pub(crate) async fn run(options: Options, program: &Program) -> anyhow::Result<(
         let peaks: Vec<Series> = main().map(|one| one.peak.clone()).collect();
         page::write(&file, &document::markdown(&outcome), &tenths, &peaks)?;
     }
-    if options.json {
+    if options.form.is_json() {
         println!("{}", serde_json::to_string(&outcome)?);
     } else {
         print!("{}", document::markdown(&outcome));

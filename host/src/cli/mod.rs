@@ -1,6 +1,7 @@
 //! The `waypost` command: data on standard output, everything else on standard error.
 
 mod admin;
+mod bench;
 mod compile;
 mod config;
 mod connection;
@@ -57,6 +58,8 @@ enum Command {
     /// Make, build and test a plugin; see, deploy and roll back those of a running router.
     #[command(subcommand)]
     Plugin(plugin::Action),
+    /// Measure what this machine's routers do: rate, latency, CPU, memory, loss.
+    Bench(bench::Options),
     /// Check or show a configuration.
     #[command(subcommand)]
     Config(config::Action),
@@ -81,6 +84,7 @@ pub fn main() -> ExitCode {
         Command::Explain(options) => explain::run(&options),
         Command::Tap(options) => tap::run(&options),
         Command::Plugin(action) => plugin::run(&action),
+        Command::Bench(options) => bench::run(options),
         Command::Config(action) => config::run(&action),
         Command::Completions(options) => manual::completions(&options),
         Command::Man(options) => manual::man(&options),

@@ -17,13 +17,14 @@ const MAY_IMPORT: [(&str, &[&str]); 13] = [
     ("waypost-client", &["waypost-protocol"]),
     ("waypost-sdk", &["waypost-protocol", "waypost-sdk-macros"]),
     ("waypost-sdk-macros", &[]),
-    // The client only in its command line: see `client_in_host`.
+    // The client and what measures with it only in its command line: see `client_in_host`.
     (
         "waypost",
         &[
             "waypost-core",
             "waypost-protocol",
             "waypost-storage",
+            "waypost-bench",
             "waypost-client",
             "waypost-toolchain",
         ],
@@ -80,12 +81,13 @@ pub(crate) fn manifests(manifests: &[Manifest]) -> Vec<String> {
     breaches
 }
 
-/// The client stays within `host/src/cli/`.
+/// The client, and the load tool that is made of it, stay within `host/src/cli/`.
 pub(crate) fn client_in_host(sources: &[File]) -> Vec<String> {
     let outside =
         |file: &&File| file.path.starts_with("host/") && !file.path.starts_with("host/src/cli/");
-    let names_client =
-        |path: &[String]| path.first().is_some_and(|first| first == "waypost_client");
+    let names_client = |path: &[String]| {
+        path.first().is_some_and(|first| first == "waypost_client" || first == "waypost_bench")
+    };
     find(sources.iter().filter(outside), names_client, "the client belongs into host/src/cli/")
 }
 
@@ -167,6 +169,8 @@ mod tests {
         let uses = "use waypost_client::Client;";
         assert_eq!(client_in_host(&[file("host/src/net/a.rs", uses)]).len(), 1);
         assert_eq!(client_in_host(&[file("host/tests/a.rs", uses)]).len(), 1);
+        let bench = "fn a() { waypost_bench::run() }";
+        assert_eq!(client_in_host(&[file("host/src/server.rs", bench)]).len(), 1);
         assert!(client_in_host(&[file("host/src/cli/a.rs", uses)]).is_empty());
         assert!(client_in_host(&[file("bench/src/a.rs", uses)]).is_empty());
     }
