@@ -6,7 +6,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoResponses, ToSchema};
 
 use super::AdminState;
 use crate::deploy::DeployError;
@@ -18,6 +18,15 @@ pub(crate) struct Refused {
     status: StatusCode,
     /// What was wrong and what to do.
     pub(crate) error: String,
+}
+
+/// How what asks for the token is refused.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "the document of the interface is made of it")]
+pub(super) enum Guarded {
+    /// The token is missing or wrong.
+    #[response(status = 401)]
+    Token(Refused),
 }
 
 impl Refused {

@@ -8,11 +8,11 @@ use axum::{
 };
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::{IntoResponses, ToSchema};
 
 use super::{
     AdminState,
-    answer::{Refused, authorise},
+    answer::{Guarded, Refused, authorise},
 };
 use crate::deploy::{DeployError, Deployed, MAX_SIGNATURE_BYTES, PluginStatus};
 
@@ -46,6 +46,30 @@ pub(crate) struct RollbackOutcome {
     pub(crate) status: PluginStatus,
 }
 
+/// How a change of a plugin is refused.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "the document of the interface is made of it")]
+enum ChangeRefused {
+    /// No route has this plugin or stage.
+    #[response(status = 404)]
+    Unknown(Refused),
+    /// The router could not do it.
+    #[response(status = 500)]
+    Failed(Refused),
+}
+
+/// How a deploy is refused beside that.
+#[derive(IntoResponses)]
+#[expect(dead_code, reason = "the document of the interface is made of it")]
+enum DeployRefused {
+    /// The signature is not understood.
+    #[response(status = 400)]
+    Signature(Refused),
+    /// The artefact is refused; nothing has changed.
+    #[response(status = 422)]
+    Artefact(Refused),
+}
+
 /// What runs: versions, stages with their counts and breakers, what is kept, what was refused.
 #[utoipa::path(
     get,
@@ -67,14 +91,7 @@ pub(super) async fn list(State(state): State<AdminState>) -> Json<Plugins> {
         ("waypost-signature" = Option<String>, Header, description = "The artefact's minisign signature, in Base64."),
     ),
     request_body(content = Vec<u8>, content_type = "application/wasm", description = "The artefact."),
-    responses(
-        (status = 200, body = DeployOutcome),
-        (status = 400, body = Refused, description = "The signature is not understood."),
-        (status = 401, body = Refused, description = "The token is missing or wrong."),
-        (status = 404, body = Refused, description = "No route has this plugin or stage."),
-        (status = 422, body = Refused, description = "The artefact is refused; nothing has changed."),
-        (status = 500, body = Refused, description = "The router could not do it."),
-    ),
+    responses((status = 200, body = DeployOutcome), Guarded, ChangeRefused, DeployRefused),
     security(("token" = [])),
 )]
 pub(super) async fn deploy(
@@ -98,14 +115,7 @@ pub(super) async fn deploy(
         ("waypost-signature" = Option<String>, Header, description = "The artefact's minisign signature, in Base64."),
     ),
     request_body(content = Vec<u8>, content_type = "application/wasm", description = "The artefact."),
-    responses(
-        (status = 200, body = DeployOutcome),
-        (status = 400, body = Refused, description = "The signature is not understood."),
-        (status = 401, body = Refused, description = "The token is missing or wrong."),
-        (status = 404, body = Refused, description = "No route has this plugin or stage."),
-        (status = 422, body = Refused, description = "The artefact is refused; nothing has changed."),
-        (status = 500, body = Refused, description = "The router could not do it."),
-    ),
+    responses((status = 200, body = DeployOutcome), Guarded, ChangeRefused, DeployRefused),
     security(("token" = [])),
 )]
 pub(super) async fn deploy_stage(
@@ -170,11 +180,10 @@ pub(super) struct Rollback {
     request_body(content = Option<Rollback>, description = "What to go back to; the version before, without a body."),
     responses(
         (status = 200, body = RollbackOutcome),
+        Guarded,
+        ChangeRefused,
         (status = 400, body = Refused, description = "The request is not understood."),
-        (status = 401, body = Refused, description = "The token is missing or wrong."),
-        (status = 404, body = Refused, description = "No route has this plugin or stage."),
         (status = 409, body = Refused, description = "There is nothing to go back to."),
-        (status = 500, body = Refused, description = "The router could not do it."),
     ),
     security(("token" = [])),
 )]

@@ -15,7 +15,7 @@ use waypost_protocol::Pattern;
 
 use super::{
     AdminState,
-    answer::{Refused, authorise},
+    answer::{Guarded, Refused, authorise},
     server::Hold,
 };
 use crate::router::{Sight, Tap, TapFilter};
@@ -78,7 +78,7 @@ pub(crate) enum TapLine {
     responses(
         (status = 200, body = TapLine, content_type = "application/x-ndjson"),
         (status = 400, body = Refused, description = "The request is not understood."),
-        (status = 401, body = Refused, description = "The token is missing or wrong."),
+        Guarded,
         (status = 404, body = Refused, description = "There is no such route."),
         (status = 429, body = Refused, description = "As many watch as may."),
         (status = 503, body = Refused, description = "The router is starting."),
