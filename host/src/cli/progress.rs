@@ -13,15 +13,17 @@ use std::{
     time::Duration,
 };
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+use indicatif::{
+    FormattedDuration, HumanBytes, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle,
+};
 
 /// Work that is done sooner shows nothing.
 const DELAY: Duration = Duration::from_millis(500);
 /// How often what waits without news is drawn.
 const TICK: Duration = Duration::from_millis(100);
 
-const SIZED: &str = "{wide_bar} {bytes}/{total_bytes}, {lines} lines, {bytes_per_sec}, {eta} to go";
-const UNSIZED: &str = "{spinner} {bytes}, {lines} lines, {bytes_per_sec}";
+const SIZED: &str = "{wide_bar} {bytes}/{total_bytes}, {lines} lines, {rate}/s, {left} to go";
+const UNSIZED: &str = "{spinner} {bytes}, {lines} lines, {rate}/s";
 const WAITING: &str = "{spinner} {msg}, {elapsed}";
 
 /// The line that is drawn now: a terminal has room for one.
@@ -41,13 +43,20 @@ impl Progress {
         let lines = Arc::new(AtomicU64::new(0));
         let shown = lines.clone();
         let template = if bytes.is_some() { SIZED } else { UNSIZED };
-        let style = style(template).with_key(
-            "lines",
-            move |_: &ProgressState, out: &mut dyn fmt::Write| {
-                // Nobody learns of it.
+        // Nobody learns of what cannot be written. The rate is not the library's, which is that of the last
+        // seconds and far too low at first.
+        let style = style(template)
+            .with_key("lines", move |_: &ProgressState, out: &mut dyn fmt::Write| {
                 let _ = write!(out, "{}", shown.load(Ordering::Relaxed));
-            },
-        );
+            })
+            .with_key("rate", |state: &ProgressState, out: &mut dyn fmt::Write| {
+                let _ = write!(out, "{}", HumanBytes(rate(state.pos(), state.elapsed())));
+            })
+            .with_key("left", |state: &ProgressState, out: &mut dyn fmt::Write| {
+                let of = state.len().unwrap_or_default();
+                let left = left(state.pos(), of, state.elapsed());
+                let _ = write!(out, "{}", FormattedDuration(left));
+            });
         let bar = ProgressBar::with_draw_target(bytes, ProgressDrawTarget::hidden());
         Self { bar: bar.with_style(style), lines, is_possible: is_possible() }
     }
@@ -127,6 +136,17 @@ fn drawn() -> MutexGuard<'static, Option<ProgressBar>> {
     DRAWN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// Bytes a second since the beginning, of so many.
+fn rate(bytes: u64, elapsed: Duration) -> u64 {
+    let rate = u128::from(bytes) * 1000 / elapsed.as_millis().max(1);
+    u64::try_from(rate).unwrap_or(u64::MAX)
+}
+
+/// How long the rest takes at that rate.
+fn left(bytes: u64, of: u64, elapsed: Duration) -> Duration {
+    Duration::from_secs(of.saturating_sub(bytes) / rate(bytes, elapsed).max(1))
+}
+
 /// Whether somebody looks at a terminal that can draw a line again.
 fn is_possible() -> bool {
     io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|term| term != "dumb")
@@ -147,6 +167,16 @@ mod tests {
         for template in [SIZED, UNSIZED, WAITING] {
             ProgressStyle::with_template(template).expect(template);
         }
+    }
+
+    #[test]
+    fn the_rate_is_the_mean_since_the_beginning() {
+        let second = Duration::from_secs(1);
+        assert_eq!((rate(0, second), rate(500, second), rate(500, second / 2)), (0, 500, 1000));
+        assert_eq!(rate(7, Duration::ZERO), 7000);
+        assert_eq!(left(500, 2000, second), 3 * second);
+        assert_eq!((left(0, 9, second), left(9, 9, second)), (9 * second, Duration::ZERO));
+        assert_eq!(left(9, 3, second), Duration::ZERO, "a file that grows");
     }
 
     #[test]
