@@ -7,6 +7,9 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
+/// A plugin may ask for no longer a wait than a day.
+const LONGEST_ASKED_MS: u64 = 86_400_000;
+
 /// How a route tries messages again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryPolicy {
@@ -36,12 +39,12 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// The wait after so many attempts, at least `asked_ms`. `random` is drawn uniformly.
+    /// The wait after so many attempts, at least `asked_ms` up to a day. `random` is drawn uniformly.
     #[must_use]
     pub fn delay_ms(&self, attempts: u32, asked_ms: u64, random: u64) -> u64 {
         let doublings = attempts.saturating_sub(1).min(32);
         let most = (u64::from(self.first_ms) << doublings).min(u64::from(self.max_ms));
-        (random % (most + 1)).max(asked_ms)
+        (random % (most + 1)).max(asked_ms.min(LONGEST_ASKED_MS))
     }
 }
 
@@ -166,10 +169,16 @@ impl<T> Parking<T> {
         Some((place, parked.item))
     }
 
-    /// Lets what waits at a stage be due at once, before everything else.
-    pub fn hasten(&mut self, stage: usize) {
+    /// Whether something waits at a stage.
+    #[must_use]
+    pub fn waits_at(&self, stage: usize) -> bool {
+        self.queues.iter().any(|(place, queue)| place.stage == stage && !queue.is_empty())
+    }
+
+    /// Lets what waits at a stage be due at this time instead.
+    pub fn hasten(&mut self, stage: usize, to_ms: u64) {
         let hasten = |((due_ms, number), place): ((u64, u64), Place)| {
-            ((if place.stage == stage { 0 } else { due_ms }, number), place)
+            ((if place.stage == stage { to_ms } else { due_ms }, number), place)
         };
         self.due = std::mem::take(&mut self.due).into_iter().map(hasten).collect();
     }
@@ -214,6 +223,22 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_is_hastened_is_due_before_the_rest_and_keeps_its_order() {
+        let mut parking = Parking::default();
+        parking.park(0, Some(b"k"), "first", 1, 700);
+        parking.follow(0, b"k", "second", 1);
+        parking.park(1, None, "other", 1, 500);
+        parking.hasten(0, 3);
+        assert!(parking.waits_at(0) && parking.waits_at(1) && !parking.waits_at(2));
+        assert_eq!(parking.next_due_ms(), Some(3));
+        let (place, taken) = parking.take_due(3).expect("it is due");
+        assert_eq!(taken, "first");
+        parking.settled(place, 3);
+        assert_eq!(parking.take_due(3).map(|(_, taken)| taken), Some("second"));
+        assert_eq!(parking.take_due(499), None, "the other one is not");
+    }
+
+    #[test]
     fn the_wait_doubles_up_to_its_bound_and_is_never_less_than_asked() {
         let policy = RetryPolicy { first_ms: 100, max_ms: 1000, ..RetryPolicy::default() };
         let most = |attempts| {
@@ -223,6 +248,7 @@ mod tests {
         assert_eq!([1, 2, 3, 4, 5, 99].map(most), [100, 200, 400, 800, 1000, 1000].map(Some));
         assert_eq!(policy.delay_ms(1, 0, 101), 0, "full jitter begins at nothing");
         assert_eq!(policy.delay_ms(1, 5000, 3), 5000);
+        assert_eq!(policy.delay_ms(1, u64::MAX, 3), 86_400_000);
         assert!(policy.delay_ms(u32::MAX, 0, u64::MAX) <= 1000);
     }
 

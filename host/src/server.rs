@@ -317,7 +317,9 @@ impl Waypost {
         drop((self.watcher, self.probation, self.upkeep));
         self.streams.stop();
         self.server.go_away(deadline);
-        let drained = tokio::time::timeout_at(end, self.router.drain()).await.is_ok();
+        // Publishes that wait for room in a route that takes nothing must not keep the others from their end.
+        let patience = deadline / 4;
+        let drained = tokio::time::timeout_at(end, self.router.drain(patience)).await.is_ok();
         let patience = end.saturating_duration_since(Instant::now());
         let gone = self.server.close(patience, farewell).await;
         drop((self.admin, self.router, self.tails));

@@ -105,7 +105,7 @@ error_codes! {
     PluginRetry = 607 "PLUGIN_RETRY" stays "A plugin asked for another try until none was left." "Mend what it waits for, or allow more attempts."
     BadDestination = 608 "BAD_DESTINATION" stays "A message came out of its route without a valid destination." "Set the route's destination, or mend the router plugin."
     HopLimit = 609 "HOP_LIMIT" stays "A message came out of its 16th route for a further one." "Look for the circle of routes, and break it in the plugin that chooses the topic."
-    RouteRemoved = 610 "ROUTE_REMOVED" stays "A message's route was taken out of the configuration while the message waited." "Put the route back, or publish the message for another one."
+    RouteRemoved = 610 "ROUTE_REMOVED" stays "A message's route was taken out of the configuration, or began anew, while the message waited." "Publish the message again, for another route if this one is gone."
 }
 
 impl ErrorCode {

@@ -143,6 +143,7 @@ mod tests {
                     messages: 0,
                     failures: 0,
                     seconds: 0.0,
+                    memory_bytes: 0,
                     breaker,
                 },
             }],

@@ -7,7 +7,7 @@ use crate::{net::NetSettings, router::RouterSettings};
 
 /// The keys that keep what they were until the router is started anew. All others hold as soon as the
 /// configuration is reloaded.
-pub(super) const RESTART: [&str; 13] = [
+pub(super) const RESTART: [&str; 28] = [
     "admin.address",
     "admin.enabled",
     "admin.insecure_no_auth",
@@ -21,6 +21,21 @@ pub(super) const RESTART: [&str; 13] = [
     "queues.lane_bytes",
     "router.state_folder",
     "router.threads",
+    "storage.accept_loss",
+    "storage.cache_bytes",
+    "storage.folder",
+    "storage.forget_producers_after_ms",
+    "storage.max_producers",
+    "storage.queue_bytes",
+    "storage.reserve_bytes",
+    "storage.tail_bytes",
+    "storage.trim_interval_ms",
+    "stream.name",
+    "stream.partitions",
+    "stream.retention.max_age_ms",
+    "stream.retention.max_bytes",
+    "stream.retention.max_messages",
+    "stream.topics",
 ];
 
 /// The keys in which a configuration differs from what runs.
@@ -63,6 +78,7 @@ pub fn reloaded(started: &Settings, next: Settings) -> Settings {
         threads: started.threads,
         state_folder: started.state_folder.clone(),
         admin: started.admin.clone(),
+        streams: started.streams.clone(),
         net: NetSettings {
             address: started.net.address,
             insecure_no_auth: started.net.insecure_no_auth,

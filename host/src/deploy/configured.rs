@@ -9,6 +9,7 @@ use super::{
     deployer::Plugins,
     knowledge::State,
     prepare::{Plugin, Prepared, Refused, Source},
+    probation::Trial,
 };
 use crate::wasm::Digest;
 
@@ -128,6 +129,7 @@ impl Deployer {
             ready.iter().flat_map(|(_, prepared, _)| &prepared.versions).cloned().collect();
         self.count_swaps(&versions);
         self.plans.define(routes, &versions);
+        let mut moved = Vec::new();
         let mut states = self.state();
         for (plugin, prepared, via) in ready {
             let state = states.entry(plugin.name.clone()).or_default();
@@ -137,8 +139,7 @@ impl Deployer {
                 state.refused = None;
             }
             if !before.get(&plugin.name).is_some_and(|before| before.is_in_stages_of(plugin)) {
-                // What it did before is not to be told apart from what other stages did.
-                state.trial = None;
+                moved.push(plugin.name.clone());
             }
             state.manifest = Some(prepared.manifest.clone());
             // Those that ran before have the configuration from before.
@@ -153,6 +154,11 @@ impl Deployer {
         }
         drop(states);
         self.plugins.store(Arc::new(next));
+        for name in moved {
+            // What it did so far cannot be told from what others did in its stages before.
+            let trial = Trial::begin(self.counts_of(&name));
+            self.state().entry(name).or_default().trial = Some(trial);
+        }
         Ok(())
     }
 

@@ -31,6 +31,13 @@ pub(super) struct Trial {
     pub(super) is_new: bool,
 }
 
+impl Trial {
+    /// A version that is not on trial, with nothing known of one before it.
+    pub(super) fn begin(at_swap: Counts) -> Self {
+        Self { at_swap, before: Counts::default(), since: Instant::now(), is_new: false }
+    }
+}
+
 impl Probation {
     /// Watches a deployer's new versions, on the current runtime.
     #[must_use]

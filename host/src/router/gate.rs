@@ -64,14 +64,18 @@ impl Gate {
 
     /// The stage has gone, or has another breaker; whoever waits here looks for it.
     pub(super) fn retire(&self) {
-        self.state().is_retired = true;
+        let mut state = self.state();
+        state.is_retired = true;
         let labels = [self.route.as_str(), self.stage.as_str()];
         self.metrics.breaker_open.with_label_values(&labels).set(0);
     }
 
-    /// A call succeeded.
-    pub(super) fn succeeded(&self) {
+    /// A call of this version succeeded, which says nothing of another that failed.
+    pub(super) fn succeeded(&self, version: &Arc<dyn StageVersion>) {
         let mut state = self.state();
+        if state.version.as_ref().is_some_and(|known| !Arc::ptr_eq(known, version)) {
+            return;
+        }
         state.version = None;
         if state.breaker.succeeded() && !state.is_retired {
             self.tell_closed("the plugin works again, the breaker is closed");

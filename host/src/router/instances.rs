@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
+use prometheus::IntGauge;
 use waypost_core::{Folded, RouteName, StageName, fold};
 use waypost_protocol::{Batch, Limits};
 
@@ -23,6 +24,22 @@ pub(super) struct Instances {
 struct Running {
     version: Arc<dyn StageVersion>,
     instance: Box<dyn StageInstance>,
+    memory: IntGauge,
+    /// What the gauge was told.
+    told: i64,
+}
+
+impl Running {
+    fn tell_memory(&mut self) {
+        let bytes = i64::try_from(self.instance.memory_bytes()).unwrap_or(i64::MAX);
+        self.memory.add(bytes - std::mem::replace(&mut self.told, bytes));
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.memory.sub(self.told);
+    }
 }
 
 /// Why nothing came of a call.
@@ -57,7 +74,8 @@ impl Instances {
             Some(running) if Arc::ptr_eq(&running.version, &stage.version) => running,
             _ => {
                 let instance = stage.version.instantiate().await.map_err(CallFailure::Start)?;
-                Running { version: stage.version.clone(), instance }
+                let memory = self.metrics.stage_memory.with_label_values(&labels);
+                Running { version: stage.version.clone(), instance, memory, told: 0 }
             }
         };
         let output = running.instance.process(batch).await;
@@ -68,6 +86,8 @@ impl Instances {
         let folded = folded.map_err(|error| {
             CallFailure::Process(StageFailure { code: error.code(), text: error.to_string() })
         })?;
+        running.instance.commit();
+        running.tell_memory();
         self.running.push((stage.name.clone(), running));
         self.taps.verdicts(&self.route, stage, batch, &output, &folded);
         Ok(folded)

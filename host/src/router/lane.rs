@@ -47,6 +47,8 @@ pub(super) struct RouteInlet {
     lanes: RwLock<Vec<LaneInlet>>,
     /// One for each lane.
     inboxes: Vec<ChainInbox>,
+    /// Whether publishers send nothing more; so it is when it is dropped, too.
+    closing: watch::Sender<bool>,
     ended: Ended,
 }
 
@@ -90,6 +92,7 @@ impl RouteInlet {
         let (mut lanes, mut inboxes) = (Vec::new(), Vec::new());
         let (running, ended) = watch::channel(());
         let running = Arc::new(running);
+        let (closing, closed) = watch::channel(false);
         let (name, lane_count) = (plan.definition.name.clone(), plan.definition.lanes);
         for number in 0..lane_count.get() {
             let (jobs, inlet) = mpsc::channel(limits.batches.max(1));
@@ -110,6 +113,8 @@ impl RouteInlet {
                 publishing: Some(publishing.clone()),
                 is_publishers_turn: false,
                 after: after.clone(),
+                closed: closed.clone(),
+                changes: plans.changes(),
                 _running: running.clone(),
             };
             tasks.spawn(lane.run());
@@ -117,7 +122,7 @@ impl RouteInlet {
             inboxes.push(inbox);
         }
         let (lanes, ended) = (RwLock::new(lanes), Ended(ended));
-        Self { name, lane_count, limits, lanes, inboxes, ended }
+        Self { name, lane_count, limits, lanes, inboxes, closing, ended }
     }
 
     pub(super) fn lane_count(&self) -> NonZeroU16 {
@@ -171,6 +176,7 @@ impl RouteInlet {
     /// Takes no more from publishers; the lanes do what is queued and give up on what is parked.
     pub(super) fn close(&self) {
         self.lanes.write().unwrap_or_else(PoisonError::into_inner).clear();
+        self.closing.send_replace(true);
     }
 
     /// Takes nothing more from routes either; the lanes end. To be called when no lane has work of publishers.
@@ -229,6 +235,10 @@ struct Lane {
     is_publishers_turn: bool,
     /// The lanes that the route had before, of which some may still be at work.
     after: Vec<Ended>,
+    /// Tells when publishers send nothing more.
+    closed: watch::Receiver<bool>,
+    /// Tells when routes run otherwise.
+    changes: watch::Receiver<()>,
     /// Dropped with the lane.
     _running: Arc<watch::Sender<()>>,
 }
@@ -241,6 +251,8 @@ enum Next {
     Chained(ChainedJob),
     /// Messages that were parked.
     Due,
+    /// It gives up on what is parked, which is as much as may be, as the lane is to end.
+    MakeRoom,
     /// It gives up on what is parked: publishers send nothing more.
     GiveUp,
     /// Whatever there is by now.
@@ -262,15 +274,24 @@ impl Lane {
                     self.pipeline.run_chained(job).await;
                     self.is_publishers_turn = true;
                 }
-                Next::Due => self.pipeline.run_due().await,
+                Next::Due => {
+                    self.pipeline.catch_up().await;
+                    self.pipeline.run_due().await;
+                }
+                Next::MakeRoom => self.give_up().await,
                 Next::Look => {}
                 Next::GiveUp => {
-                    self.pipeline.give_up().await;
+                    self.give_up().await;
                     self.publishing = None;
                 }
                 Next::End => return,
             }
         }
+    }
+
+    async fn give_up(&mut self) {
+        let is_router_stopping = *self.closed.borrow();
+        self.pipeline.give_up(is_router_stopping).await;
     }
 
     async fn do_jobs(&mut self, jobs: Vec<Job>) {
@@ -292,14 +313,19 @@ impl Lane {
     /// Awaits what is to be done. Parked messages go before new ones, and what comes out of routes before what
     /// comes from publishers, but in turns when there is always both.
     async fn next(&mut self) -> Next {
+        self.changes.mark_unchanged();
         self.pipeline.look();
         self.after.retain(|ended| !ended.is_over());
         let due = self.pipeline.next_due();
         match due {
             Some(due) if due <= Instant::now() => return Next::Due,
             Some(due) if self.pipeline.is_full() => {
-                tokio::time::sleep_until(due).await;
-                return Next::Due;
+                return tokio::select! {
+                    () = tokio::time::sleep_until(due) => Next::Due,
+                    _ = self.changes.changed() => Next::Look,
+                    // An error says that it was dropped.
+                    _ = self.closed.wait_for(|is_closed| *is_closed) => Next::MakeRoom,
+                };
             }
             _ => {}
         }
@@ -311,6 +337,7 @@ impl Lane {
         if !waits && let Some(first) = self.held.take().or_else(|| self.inlet.try_recv().ok()) {
             return Next::Jobs(self.joined_by(first).await);
         }
+        let is_parked = due.is_some();
         let due = async {
             match due {
                 Some(due) => tokio::time::sleep_until(due).await,
@@ -330,6 +357,7 @@ impl Lane {
             () = due => return Next::Due,
             chained = chained => return chained,
             _ = before, if waits => return Next::Look,
+            _ = self.changes.changed(), if is_parked => return Next::Look,
             job = self.inlet.recv(), if !waits && is_publishing => job,
         };
         match first {

@@ -54,6 +54,12 @@ pub struct RouterMetrics {
     pub dead_letters_unseen: IntCounterVec,
     /// Calls into plugins that failed as a whole.
     pub stage_failures: IntCounterVec,
+    /// The same by plugin, whatever its stages.
+    pub plugin_failures: IntCounterVec,
+    /// Instances of a stage's plugin that did not start.
+    pub stage_start_failures: IntCounterVec,
+    /// Bytes of linear memory that the instances of a stage have.
+    pub stage_memory: IntGaugeVec,
     /// Messages that were parked to be tried again.
     pub retries: IntCounterVec,
     /// Messages that are parked now, those behind a retry with their key too.
@@ -157,6 +163,23 @@ impl RouterMetrics {
                 "Calls into plugins that failed as a whole",
                 &["route", "stage", "reason"],
             )?,
+            plugin_failures: by(
+                "waypost_plugin_failures_total",
+                "Calls into a plugin that failed as a whole, in all its stages",
+                &["plugin", "reason"],
+            )?,
+            stage_start_failures: by(
+                "waypost_stage_start_failures_total",
+                "Instances of a stage's plugin that did not start",
+                &["route", "stage"],
+            )?,
+            stage_memory: IntGaugeVec::new(
+                Opts::new(
+                    "waypost_stage_memory_bytes",
+                    "Linear memory of all instances of a stage's plugin",
+                ),
+                &["route", "stage"],
+            )?,
             stage_messages: by(
                 "waypost_stage_messages_total",
                 "Messages that a stage has given a verdict on",
@@ -220,6 +243,8 @@ impl RouterMetrics {
             self.retries.with_label_values(&labels);
             self.breaker_opened.with_label_values(&labels);
             self.breaker_open.with_label_values(&labels);
+            self.stage_start_failures.with_label_values(&labels);
+            self.stage_memory.with_label_values(&labels);
             let _ = self.failures_of(labels);
             self.stage_seconds.with_label_values(&labels);
         }
@@ -261,12 +286,15 @@ impl RouterMetrics {
         CALL_FAILURES.into_iter().map(failures).sum()
     }
 
-    /// Messages that came to a stage of a route.
+    /// Messages that came to a stage of a route, with the instances that did not start.
     #[must_use]
     pub fn counts_of(&self, route_and_stage: [&str; 2]) -> Counts {
         Counts {
             verdicts: self.stage_messages.with_label_values(&route_and_stage).get(),
-            failures: self.stage_failed_messages.with_label_values(&route_and_stage).get(),
+            failures: [&self.stage_failed_messages, &self.stage_start_failures]
+                .map(|each| each.with_label_values(&route_and_stage).get())
+                .iter()
+                .sum(),
         }
     }
 
@@ -290,6 +318,8 @@ impl RouterMetrics {
             &self.dead_letters,
             &self.dead_letters_unseen,
             &self.stage_failures,
+            &self.plugin_failures,
+            &self.stage_start_failures,
             &self.stage_messages,
             &self.stage_failed_messages,
             &self.swaps,
@@ -299,6 +329,7 @@ impl RouterMetrics {
             registry.register(Box::new(each.clone()))?;
         }
         registry.register(Box::new(self.parked.clone()))?;
+        registry.register(Box::new(self.stage_memory.clone()))?;
         registry.register(Box::new(self.breaker_open.clone()))?;
         registry.register(Box::new(self.subscriptions.clone()))?;
         registry.register(Box::new(self.stage_seconds.clone()))?;

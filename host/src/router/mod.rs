@@ -50,7 +50,7 @@ pub use tail::Tails;
 pub use tap::{
     ShownHeader, ShownKey, ShownPayload, ShownValue, ShownVerdict, Sight, Tap, TapEvent, TapFilter,
 };
-use tokio::sync::{RwLock, mpsc};
+use tokio::sync::{RwLock, mpsc, watch};
 pub use waypost_core::QueueLimits;
 use waypost_core::{EntryId, StreamDefinition, TopicRule};
 use waypost_protocol::{Batch, ConnectionId, Envelope, ErrorCode, Pattern, SubscriptionId};
@@ -83,6 +83,8 @@ struct Inner {
     /// Ends when no lane has anything left that comes from a publisher, or that it gives up on.
     published: tokio::sync::Mutex<mpsc::Receiver<()>>,
     draining: AtomicBool,
+    /// Set when publishes that wait for room are to wait no longer.
+    abandoning: watch::Sender<bool>,
     /// Held for reading by whoever admits a batch: what was admitted in part is admitted whole before the
     /// lanes close, so that a rejection is true.
     admitting: RwLock<()>,
@@ -119,6 +121,7 @@ impl Router {
             listeners: Mutex::default(),
             published: tokio::sync::Mutex::new(published),
             draining: AtomicBool::new(false),
+            abandoning: watch::Sender::new(false),
             admitting: RwLock::default(),
         }));
         router.follow_plans();
@@ -151,6 +154,8 @@ impl Router {
     /// Admits a batch, awaiting room wherever it goes. What it gives resolves once everything that
     /// came of the batch is in the queues of its subscriptions.
     ///
+    /// A publish that waits for room when the router stops may get no outcome at all.
+    ///
     /// # Errors
     ///
     /// The router is stopping, or all of the batch is for inboxes that nobody listens on.
@@ -165,7 +170,7 @@ impl Router {
         batch: &Batch,
         envelope: Envelope,
     ) -> Result<Pending, Published> {
-        let _admitting = self.0.admitting.read().await;
+        let admitting = self.0.admitting.read().await;
         if self.0.draining.load(Ordering::Acquire) {
             return Err(Published::rejected(ErrorCode::ShuttingDown));
         }
@@ -200,7 +205,18 @@ impl Router {
             }
         }
         // All at once: several that have no room are waited for no longer than the slowest of them.
-        let (submitted, _) = join(try_join_all(submissions), join_all(admissions)).await;
+        let admitted = join(try_join_all(submissions), join_all(admissions));
+        let mut abandoning = self.0.abandoning.subscribe();
+        let abandoned = async { drop(abandoning.wait_for(|is_abandoning| *is_abandoning).await) };
+        let admitted = tokio::select! {
+            (submitted, _) = admitted => Some(submitted),
+            () = abandoned => None,
+        };
+        drop(admitting);
+        let Some(submitted) = admitted else {
+            // Parts of it may have gone on: nobody can say what became of it.
+            return std::future::pending().await;
+        };
         let lanes = submitted?.into_iter().flatten().collect();
         Ok(Pending { lanes, unrouted: unmatched.messages > 0 })
     }
@@ -230,10 +246,14 @@ impl Router {
         self.0.fanout.taps.open(filter)
     }
 
-    /// Takes no more publishes, does what is queued, then ends the subscriptions.
-    pub async fn drain(&self) {
+    /// Takes no more publishes, does what is queued, then ends the subscriptions. A publish that finds no room
+    /// within `patience` is left without an outcome.
+    pub async fn drain(&self, patience: Duration) {
         self.0.draining.store(true, Ordering::Release);
-        drop(self.0.admitting.write().await);
+        if tokio::time::timeout(patience, self.0.admitting.write()).await.is_err() {
+            self.0.abandoning.send_replace(true);
+            drop(self.0.admitting.write().await);
+        }
         let mut running = self.routes().stop();
         // A lane ends only when none is left that could hand something on to it.
         while self.0.published.lock().await.recv().await.is_some() {}

@@ -8,6 +8,9 @@ use waypost_protocol::Batch;
 
 use super::{metrics::RouterMetrics, stage::Stage};
 
+/// The parking's time begins with this, so that there are times before all others.
+const BEGIN_MS: u64 = 1000;
+
 /// A message that waits, as a batch of its own.
 #[derive(Debug)]
 pub(super) struct Parked {
@@ -39,19 +42,35 @@ pub(super) struct Waiting {
     parking: Parking<Parked>,
     /// The stages that something was parked at; their places are their numbers, whatever the route becomes.
     stages: Vec<StageName>,
+    /// The stages of the route.
+    present: Vec<StageName>,
+    /// Those of `stages` that the route has no more, in the order in which they are to be emptied.
+    gone: Vec<StageName>,
     /// The parking's time is counted from here.
     origin: Instant,
     metrics: Arc<RouterMetrics>,
     /// What the gauge was told.
     told: usize,
-    /// The router stops.
-    is_closed: bool,
+    /// Why nothing may be parked, if so.
+    closed: Option<&'static str>,
 }
 
 impl Waiting {
     pub(super) fn new(route: RouteName, policy: RetryPolicy, metrics: Arc<RouterMetrics>) -> Self {
-        let (parking, stages, origin) = (Parking::default(), Vec::new(), Instant::now());
-        Self { route, policy, parking, stages, origin, metrics, told: 0, is_closed: false }
+        let (parking, origin) = (Parking::default(), Instant::now());
+        let (stages, present, gone) = (Vec::new(), Vec::new(), Vec::new());
+        Self {
+            route,
+            policy,
+            parking,
+            stages,
+            present,
+            gone,
+            origin,
+            metrics,
+            told: 0,
+            closed: None,
+        }
     }
 
     /// Whether the lane may take nothing new.
@@ -61,8 +80,8 @@ impl Waiting {
 
     /// Why nothing may be parked at all, if so.
     pub(super) fn refusal(&self) -> Option<&'static str> {
-        if self.is_closed {
-            Some("the router is stopping")
+        if self.closed.is_some() {
+            self.closed
         } else if self.parking.is_over(&self.policy) {
             Some("no more messages may wait")
         } else {
@@ -70,13 +89,15 @@ impl Waiting {
         }
     }
 
-    /// From now on nothing is parked.
-    pub(super) fn close(&mut self) {
-        self.is_closed = true;
+    /// From now on nothing is parked, for this reason.
+    pub(super) fn close(&mut self, why: &'static str) {
+        self.closed = Some(why);
     }
 
     pub(super) fn next_due(&self) -> Option<Instant> {
-        self.parking.next_due_ms().map(|ms| self.origin + Duration::from_millis(ms))
+        self.parking
+            .next_due_ms()
+            .map(|ms| self.origin + Duration::from_millis(ms.saturating_sub(BEGIN_MS)))
     }
 
     /// A message whose time has come.
@@ -91,23 +112,46 @@ impl Waiting {
         self.stages.get(place.stage())
     }
 
-    /// Lets what is parked at stages that the route has no more be due at once, so that nothing overtakes it.
-    pub(super) fn hasten_other_than(&mut self, stages: &[Stage]) {
-        for (number, name) in self.stages.iter().enumerate() {
-            if !stages.iter().any(|stage| stage.name == *name) {
-                self.parking.hasten(number);
+    /// Takes note of the stages that the route has now. What is parked at one that it has no more is due at once
+    /// and before the rest, so that nothing overtakes it; what was parked nearer to the end came before.
+    pub(super) fn set_stages(&mut self, stages: &[Stage]) {
+        let next: Vec<_> = stages.iter().map(|stage| stage.name.clone()).collect();
+        let before = std::mem::replace(&mut self.present, next);
+        let left = before.into_iter().rev().filter(|name| self.stages.contains(name));
+        self.gone.extend(left);
+        self.gone.retain(|name| !self.present.contains(name));
+        for number in 0..self.stages.len() {
+            if let Some(rank) = self.rank_of(number) {
+                self.parking.hasten(number, rank);
             }
         }
     }
 
-    /// Whether something is due before all that came.
+    /// When what is parked at a stage is due that the route has no more.
+    fn rank_of(&self, stage: usize) -> Option<u64> {
+        let name = self.stages.get(stage)?;
+        let rank = self.gone.iter().position(|gone| gone == name)?;
+        Some(u64::try_from(rank).unwrap_or(u64::MAX).min(BEGIN_MS - 1))
+    }
+
+    /// Whether something is parked at a stage that the route has no more.
     pub(super) fn is_hasty(&self) -> bool {
-        self.parking.next_due_ms() == Some(0)
+        self.parking.next_due_ms().is_some_and(|due| due < BEGIN_MS)
+    }
+
+    /// Whether something is parked that would be overtaken if the route had these stages.
+    pub(super) fn waits_at_other_than(&self, stages: &[Stage]) -> bool {
+        self.stages.iter().enumerate().any(|(number, name)| {
+            !stages.iter().any(|stage| stage.name == *name) && self.parking.waits_at(number)
+        })
     }
 
     fn number_of(&mut self, stage: &StageName) -> usize {
         self.stages.iter().position(|known| known == stage).unwrap_or_else(|| {
             self.stages.push(stage.clone());
+            if !self.present.contains(stage) {
+                self.gone.push(stage.clone());
+            }
             self.stages.len() - 1
         })
     }
@@ -134,14 +178,14 @@ impl Waiting {
         asked_ms: u64,
     ) {
         let wait = self.policy.delay_ms(parked.attempts, asked_ms, rand::random());
-        let due = self.now_ms().saturating_add(wait);
+        let number = self.number_of(stage);
+        let due = self.rank_of(number).unwrap_or_else(|| self.now_ms().saturating_add(wait));
         let bytes = parked.batch.byte_len();
         match trial {
             Some(place) => self.parking.park_first(place, parked, bytes, due),
             None => {
                 let key = parked.batch.get(0).and_then(|message| message.key().map(<[u8]>::to_vec));
-                let stage = self.number_of(stage);
-                self.parking.park(stage, key.as_deref(), parked, bytes, due);
+                self.parking.park(number, key.as_deref(), parked, bytes, due);
             }
         }
         self.tell();
@@ -178,8 +222,8 @@ impl Waiting {
 
     /// What was tried has gone on, or ended.
     pub(super) fn settled(&mut self, place: Place) {
-        let now = self.now_ms();
-        self.parking.settled(place, now);
+        let due = self.rank_of(place.stage()).unwrap_or_else(|| self.now_ms());
+        self.parking.settled(place, due);
     }
 
     /// Everything that waits, with its stage.
@@ -191,7 +235,8 @@ impl Waiting {
     }
 
     fn now_ms(&self) -> u64 {
-        u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX)
+        let elapsed = u64::try_from(self.origin.elapsed().as_millis()).unwrap_or(u64::MAX);
+        BEGIN_MS.saturating_add(elapsed)
     }
 
     fn tell(&mut self) {

@@ -112,8 +112,6 @@ impl Plans {
         let by_name =
             in_order.iter().map(|plan| (plan.definition.name.clone(), plan.clone())).collect();
         let after = Arc::new(All { by_name, in_order });
-        self.all.store(after.clone());
-        self.changed.send_replace(());
         for plan in before.in_order.iter() {
             let next = after.by_name.get(&plan.definition.name);
             let is_kept = |gate: &Arc<Gate>| {
@@ -121,6 +119,8 @@ impl Plans {
             };
             plan.gates.iter().filter(|gate| !is_kept(gate)).for_each(|gate| gate.retire());
         }
+        self.all.store(after);
+        self.changed.send_replace(());
     }
 
     /// A plan with what stays of the one before; that one itself where nothing is new.

@@ -26,11 +26,18 @@ pub trait StageVersion: Debug + Send + Sync {
 
 /// An instance of a version; it belongs to one lane.
 pub trait StageInstance: Send {
-    /// One call for a whole batch. After a failure the instance is to be dropped.
+    /// One call for a whole batch. After a failure the instance is to be dropped; what the call did beside its
+    /// answer, such as counting, is done when it is [committed](Self::commit).
     fn process<'a>(
         &'a mut self,
         batch: &'a Batch,
     ) -> BoxFuture<'a, Result<StageOutput, StageFailure>>;
+
+    /// The answer of the last call was found good.
+    fn commit(&mut self);
+
+    /// Bytes of memory that it has.
+    fn memory_bytes(&self) -> usize;
 }
 
 /// A call that failed as a whole.

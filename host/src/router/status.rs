@@ -66,6 +66,8 @@ pub struct StageStatus {
     pub failures: u64,
     /// Wall time of all calls, in seconds.
     pub seconds: f64,
+    /// Linear memory of all its instances, in bytes.
+    pub memory_bytes: u64,
     /// Whether its messages wait.
     pub breaker: BreakerStatus,
 }
@@ -103,6 +105,12 @@ impl StageStatus {
             messages: metrics.stage_messages.with_label_values(&labels).get(),
             failures: metrics.failures_of(labels),
             seconds: timed.get_sample_sum(),
+            memory_bytes: metrics
+                .stage_memory
+                .with_label_values(&labels)
+                .get()
+                .try_into()
+                .unwrap_or(0),
             breaker: if is_open { BreakerStatus::Open } else { BreakerStatus::Closed },
         }
     }

@@ -34,6 +34,11 @@ struct FakeVersion {
 
 struct FakeInstance(Answer);
 
+thread_local! {
+    /// Calls whose answer was found good, in the test of this thread.
+    static COMMITS: std::cell::Cell<u32> = const { std::cell::Cell::new(0) };
+}
+
 impl StageVersion for FakeVersion {
     fn run(&self) -> &StageRun {
         &self.run
@@ -60,6 +65,14 @@ impl StageInstance for FakeInstance {
     ) -> BoxFuture<'a, Result<StageOutput, StageFailure>> {
         let answer = (self.0)(batch);
         Box::pin(async { answer })
+    }
+
+    fn commit(&mut self) {
+        COMMITS.with(|commits| commits.set(commits.get() + 1));
+    }
+
+    fn memory_bytes(&self) -> usize {
+        1 << 16
     }
 }
 
@@ -313,7 +326,7 @@ async fn a_drained_router_has_done_what_it_took_and_takes_no_more() {
     let mut out = subscribe(&router, "out");
     let origin = Origin { connection: ConnectionId(1) };
     let taken = router.publish(origin, &batch("in.a", 0..1)).await.expect("it is admitted");
-    router.drain().await;
+    router.drain(BLOCK_MAX).await;
     assert_eq!(taken.outcome().await, COMMITTED);
     assert!(matches!(
         publish(&router, &batch("in.a", 0..1)).await,

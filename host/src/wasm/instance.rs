@@ -129,9 +129,7 @@ impl Instance {
         if dropped > 0 {
             self.metrics.log_lines_dropped.with_label_values(&[&self.name]).inc_by(dropped);
         }
-        let output = output?;
-        guest.commit_counters(&self.metrics);
-        Ok(lift(output))
+        Ok(lift(output?))
     }
 }
 
@@ -141,6 +139,14 @@ impl StageInstance for Instance {
         batch: &'a Batch,
     ) -> BoxFuture<'a, Result<StageOutput, StageFailure>> {
         Box::pin(self.run(batch))
+    }
+
+    fn commit(&mut self) {
+        self.store.data_mut().commit_counters(&self.metrics);
+    }
+
+    fn memory_bytes(&self) -> usize {
+        Self::memory_bytes(self)
     }
 }
 

@@ -165,6 +165,7 @@ fn table(plugins: &[PluginStatus], now_ms: u64) -> String {
         "MESSAGES",
         "FAILED CALLS",
         "PER MESSAGE",
+        "MEMORY",
         "BREAKER",
     ];
     let mut rows = vec![head.map(str::to_owned)];
@@ -181,6 +182,7 @@ fn table(plugins: &[PluginStatus], now_ms: u64) -> String {
                 stage.messages.to_string(),
                 stage.failures.to_string(),
                 per_message(stage),
+                indicatif::BinaryBytes(stage.memory_bytes).to_string(),
                 stage.breaker.to_string(),
             ]);
         }
@@ -203,7 +205,7 @@ fn table(plugins: &[PluginStatus], now_ms: u64) -> String {
             let _ = writeln!(notes, "{}: an artefact was refused: {}", plugin.name, refused.error);
         }
     }
-    let mut widths = [0; 10];
+    let mut widths = [0; 11];
     for row in &rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = (*width).max(cell.chars().count());
@@ -252,7 +254,7 @@ mod tests {
             "version": "17", "role": "filter", "deterministic": true, "imports": [],
             "stages": [{
                 "route": "quakes", "stage": "keep", "calls": 3, "messages": 1000, "failures": 1,
-                "seconds": 0.0025, "breaker": "open",
+                "seconds": 0.0025, "memory_bytes": 1114112, "breaker": "open",
             }],
             "since_ms": 1000, "deploys": 2, "refused": null,
             "versions": [version(0x11, None), version(0x12, Some("it failed"))],
@@ -260,8 +262,8 @@ mod tests {
         .expect("it is a status");
         assert_eq!(plugin.stages[0].breaker, BreakerStatus::Open);
         insta::assert_snapshot!(table(&[plugin], 91_000), @r"
-        PLUGIN       VERSION  DIGEST        SINCE  STAGE        CALLS  MESSAGES  FAILED CALLS  PER MESSAGE  BREAKER
-        filter-json  17       111111111111  90 s   quakes/keep  3      1000      1             2.5 µs       open
+        PLUGIN       VERSION  DIGEST        SINCE  STAGE        CALLS  MESSAGES  FAILED CALLS  PER MESSAGE  MEMORY    BREAKER
+        filter-json  17       111111111111  90 s   quakes/keep  3      1000      1             2.5 µs       1.06 MiB  open
         filter-json 18 (121212121212) is kept, rolled back: it failed
         ");
     }

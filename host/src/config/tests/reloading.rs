@@ -76,6 +76,7 @@ fn of_every_key_those_that_wait_for_a_start_alone_do_not_reach_the_running_setti
         threads: started.threads,
         state_folder: started.state_folder.clone(),
         admin: started.admin.clone(),
+        streams: started.streams.clone(),
         net: NetSettings {
             address: started.net.address,
             insecure_no_auth: started.net.insecure_no_auth,

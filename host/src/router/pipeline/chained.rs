@@ -48,7 +48,9 @@ impl Pipeline {
 
     /// No deeper than there are hops, as each one within another went through more routes.
     fn run_nested(&mut self, job: ChainedJob) -> BoxFuture<'_, ()> {
-        self.look();
+        if self.may_look() {
+            self.look();
+        }
         Box::pin(self.run_chained(job))
     }
 }

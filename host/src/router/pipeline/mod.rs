@@ -4,7 +4,7 @@ mod chained;
 mod retry;
 mod waiting;
 
-use std::{num::NonZeroU16, ops::Range, sync::Arc};
+use std::{ops::Range, sync::Arc};
 
 use waypost_core::{BatchPolicy, Failed, Folded, Isolation, Lineage, RouteName};
 use waypost_protocol::Batch;
@@ -25,8 +25,6 @@ use crate::time::now_ms;
 /// A lane's stages with their instances.
 pub(super) struct Pipeline {
     route: RouteName,
-    /// How many lanes the route has, as long as this is one of them.
-    lanes: NonZeroU16,
     plans: Arc<Plans>,
     /// How the route ran when the lane looked last; it stays when the route is taken away.
     plan: Arc<Plan>,
@@ -99,11 +97,13 @@ impl Pipeline {
         fanout: Arc<Fanout>,
     ) -> Self {
         let metrics = fanout.metrics.clone();
-        let (route, lanes) = (plan.definition.name.clone(), plan.definition.lanes);
+        let route = plan.definition.name.clone();
         let instances = Instances::new(route.clone(), metrics.clone(), fanout.taps.clone());
         let outlet = Outlet::new(route.clone(), lane, fanout);
         let waiting = Waiting::new(route.clone(), plan.definition.retry, metrics.clone());
-        Self { route, lanes, plans, plan, metrics, instances, outlet, waiting, inbox }
+        let mut pipeline = Self { route, plans, plan, metrics, instances, outlet, waiting, inbox };
+        pipeline.waiting.set_stages(&pipeline.plan.stages);
+        pipeline
     }
 
     /// Looks at how the route runs now.
@@ -116,8 +116,15 @@ impl Pipeline {
         }
         self.instances.keep(&plan.stages);
         self.waiting.policy = plan.definition.retry;
-        self.waiting.hasten_other_than(&plan.stages);
+        self.waiting.set_stages(&plan.stages);
         self.plan = plan;
+    }
+
+    /// Whether the lane looked at how the route runs now, or may do so without that something that is parked at a
+    /// stage that is gone is overtaken.
+    fn may_look(&self) -> bool {
+        let plan = self.plans.of(&self.route);
+        plan.is_none_or(|plan| !self.waiting.waits_at_other_than(&plan.stages))
     }
 
     /// When the lane closes a batch.
@@ -179,7 +186,7 @@ impl Pipeline {
         match outcome {
             Ok(folded) => {
                 if let Some(called) = &called {
-                    item.gate().inspect(|gate| gate.succeeded());
+                    item.gate().inspect(|gate| gate.succeeded(&stage.version));
                     self.count(&stage, called, &folded);
                     self.end_or_park(&mut item, &stage, called, &folded, job);
                 }
@@ -192,6 +199,8 @@ impl Pipeline {
             }
             Err(CallFailure::Start(failure)) => {
                 self.tell_failure(&stage, &failure, true);
+                let labels = [self.route.as_str(), stage.name.as_str()];
+                self.metrics.stage_start_failures.with_label_values(&labels).inc();
                 item.gate().inspect(|gate| _ = gate.trip(&stage.version));
                 work.push(Work { is_admitted: false, ..item });
             }
@@ -243,6 +252,8 @@ impl Pipeline {
         let (route, name) = (self.route.as_str(), stage.name.as_str());
         let labels = [route, name, failure.code.name()];
         self.metrics.stage_failures.with_label_values(&labels).inc();
+        let labels = [stage.version.run().plugin.as_str(), failure.code.name()];
+        self.metrics.plugin_failures.with_label_values(&labels).inc();
         if is_news {
             tracing::warn!(route, stage = name, error = %failure, "a plugin failed on a batch");
         } else {

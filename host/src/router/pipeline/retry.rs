@@ -38,7 +38,6 @@ impl Pipeline {
             let Some((place, parked)) = self.waiting.take_due() else {
                 return;
             };
-            self.look();
             let Parked { batch, lineage, under, attempts, first_failure_ms, .. } = parked;
             let stage = self.waiting.stage_of(&place);
             let ahead = under.stages.iter().map(|stage| &stage.name);
@@ -68,20 +67,18 @@ impl Pipeline {
     }
 
     /// The lane is about to end: what is parked becomes dead letters, and nothing is parked any more.
-    pub(in crate::router) async fn give_up(&mut self) {
-        self.waiting.close();
-        let (code, end) = match self.plans.of(&self.route) {
+    pub(in crate::router) async fn give_up(&mut self, is_router_stopping: bool) {
+        let (code, why) = match self.plans.of(&self.route) {
+            _ if is_router_stopping => (ErrorCode::PluginRetry, "the router stopped"),
             None => (ErrorCode::RouteRemoved, "the route was taken out of the configuration"),
-            Some(plan) if plan.definition.lanes != self.lanes => {
-                (ErrorCode::PluginRetry, "the route got another number of lanes")
-            }
-            Some(_) => (ErrorCode::PluginRetry, "the router stopped"),
+            Some(_) => (ErrorCode::RouteRemoved, "the route began anew with other lanes"),
         };
+        self.waiting.close(why);
         self.look();
         for (stage, parked) in self.waiting.drain() {
             let mut job = Job::new(parked.lineage);
-            let why = if parked.error.is_empty() { BEHIND_ANOTHER } else { &parked.error };
-            let error = format!("{end} before the message was tried again: {why}");
+            let error = if parked.error.is_empty() { BEHIND_ANOTHER } else { &parked.error };
+            let error = format!("{why} before the message was tried again: {error}");
             let failed = Failed { index: 0, code, error };
             let first_failure_ms = parked.first_failure_ms.unwrap_or_else(now_ms);
             let history = History { attempts: parked.attempts.max(1), first_failure_ms };

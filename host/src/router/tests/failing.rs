@@ -62,6 +62,12 @@ async fn an_answer_against_the_contract_is_a_failure_of_that_route_alone() {
     assert_eq!(payloads(&letters), ["0", "1", "2"]);
     let letter = letters.get(0).expect("three letters");
     assert_eq!(letter.headers().get(dead_letter::REASON), Some(&b"PLUGIN_CONTRACT"[..]));
+    assert_eq!(COMMITS.get(), 1, "what a call did stands only if its answer is good");
+    let metrics = router.plans().metrics();
+    let offences = &metrics.plugin_failures;
+    assert!(offences.with_label_values(&["p", "PLUGIN_CONTRACT"]).get() >= 2);
+    let memory = |route| metrics.stage_memory.with_label_values(&[route, "s"]).get();
+    assert_eq!((memory("good"), memory("bad")), (1 << 16, 0), "an instance that failed is dropped");
 }
 
 #[tokio::test(start_paused = true)]

@@ -64,7 +64,7 @@ async fn routes_come_and_go_and_change_what_they_take_and_where_they_lead() {
     reload(&router, &[], &[]);
     assert_eq!(publish(&router, &batch("other", [5])).await, unrouted);
     assert!(router.route_status().is_empty());
-    router.drain().await;
+    router.drain(BLOCK_MAX).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -136,20 +136,110 @@ async fn what_waits_in_a_route_that_is_taken_out_becomes_dead_letters_and_holds_
     assert_eq!(router.plans().metrics().parked.with_label_values(&["r"]).get(), 0);
     let open = router.plans().metrics().breaker_open.with_label_values(&["r", "s"]).get();
     assert_eq!(open, 0, "nobody waits for it");
-    router.drain().await;
+    router.drain(BLOCK_MAX).await;
+}
+
+/// Messages that have one key, the payload modulo five.
+fn of_one_key(range: std::ops::Range<u32>) -> Vec<u32> {
+    range.map(|number| number * 5).collect()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_parked_message_is_not_overtaken_when_its_stage_goes() {
+async fn parked_messages_are_not_overtaken_when_their_stages_go() {
+    /// Lets the first message pass and parks the others.
+    fn later_than_first(batch: &Batch) -> Result<StageOutput, StageFailure> {
+        let verdict = |payload: String| match payload.as_str() {
+            "0" => Verdict::Forward,
+            _ => Verdict::Retry(3_600_000),
+        };
+        Ok(StageOutput {
+            verdicts: payloads(batch).into_iter().map(verdict).collect(),
+            emitted: None,
+        })
+    }
+    let router = empty();
+    let versions = [("s", later_than_first as Answer), ("t", later), ("z", forward)];
+    let versions = versions.map(|(name, answer)| version("r", name, answer));
+    reload(&router, &[with_stages(1, "out", &["s", "t", "z"])], &versions);
+    let mut out = subscribe(&router, "out");
+    // More than are tried in one go wait at one stage, and one before them at another.
+    assert_eq!(publish(&router, &batch("in.a", of_one_key(0..200))).await, COMMITTED);
+    reload(&router, &[with_stages(1, "out", &["z"])], &[]);
+    assert_eq!(publish(&router, &batch("in.a", of_one_key(200..201))).await, COMMITTED);
+    let expected: Vec<_> = of_one_key(0..201).iter().map(ToString::to_string).collect();
+    assert_eq!(payloads_of(&mut out, 201).await, expected);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_parked_at_a_stage_that_goes_waits_for_nothing_more() {
     let router = empty();
     let versions = [version("r", "late", later), version("r", "z", forward)];
     reload(&router, &[with_stages(1, "out", &["late", "z"])], &versions);
     let mut out = subscribe(&router, "out");
-    // The key is the payload modulo five.
-    assert_eq!(publish(&router, &batch("in.a", [3, 8])).await, COMMITTED);
+    assert_eq!(publish(&router, &batch("in.a", 0..10)).await, COMMITTED);
+    let start = tokio::time::Instant::now();
     reload(&router, &[with_stages(1, "out", &["z"])], &[]);
-    assert_eq!(publish(&router, &batch("in.a", [13])).await, COMMITTED);
-    assert_eq!(payloads_of(&mut out, 3).await, ["3", "8", "13"]);
+    payloads_of(&mut out, 10).await;
+    assert!(start.elapsed() < Duration::from_secs(1), "{:?}", start.elapsed());
+}
+
+/// What becomes of a lane that has as much parked as it may, and of a message that waits for room there.
+async fn full_of_parked(
+    change: impl AsyncFnOnce(&Router),
+) -> (Published, Vec<String>, Vec<String>) {
+    let router = empty();
+    let (mut out, mut dead) = (subscribe(&router, "out"), subscribe(&router, "$dead.r"));
+    let mut definition = with_stages(1, "out", &["late", "z"]);
+    definition.retry.parked_messages = 2;
+    let versions = [version("r", "late", later), version("r", "z", forward)];
+    reload(&router, &[definition], &versions);
+    assert_eq!(publish(&router, &batch("in.a", 0..2)).await, COMMITTED);
+    let publisher = tokio::spawn({
+        let router = router.clone();
+        async move { publish(&router, &batch("in.a", 2..3)).await }
+    });
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(!publisher.is_finished(), "the lane takes nothing");
+    let start = tokio::time::Instant::now();
+    change(&router).await;
+    let published = publisher.await.expect("it ends");
+    router.drain(BLOCK_MAX).await;
+    assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
+    let mut found = [Vec::new(), Vec::new()];
+    for (subscription, found) in [&mut out, &mut dead].into_iter().zip(&mut found) {
+        while let Received::Delivery(delivery) = subscription.recv().await {
+            found.extend(payloads(&delivery.batch));
+        }
+        found.sort();
+    }
+    let [out, dead] = found;
+    (published, out, dead)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lane_full_of_parked_messages_hears_of_every_change() {
+    let removed = async |router: &Router| reload(router, &[], &[]);
+    let (published, out, dead) = full_of_parked(removed).await;
+    assert_eq!(
+        (published, out.len(), dead),
+        (COMMITTED, 0, vec!["0".into(), "1".into(), "2".into()])
+    );
+
+    let mended = async |router: &Router| reload(router, &[with_stages(1, "out", &["z"])], &[]);
+    let (published, out, dead) = full_of_parked(mended).await;
+    assert_eq!(
+        (published, out, dead.len()),
+        (COMMITTED, vec!["0".into(), "1".into(), "2".into()], 0)
+    );
+
+    let widened = with_stages(2, "out", &["late", "z"]);
+    let widened = async |router: &Router| reload(router, &[widened], &[]);
+    let (published, out, dead) = full_of_parked(widened).await;
+    assert_eq!((published, out.len(), dead.len()), (COMMITTED, 0, 3));
+
+    let stopped = async |router: &Router| router.drain(BLOCK_MAX).await;
+    let (published, out, dead) = full_of_parked(stopped).await;
+    assert_eq!((published, out.len(), dead.len()), (COMMITTED, 0, 3));
 }
 
 #[tokio::test(start_paused = true)]
@@ -203,7 +293,7 @@ async fn order_holds_over_changes_of_the_number_of_lanes() {
         reload(&router, &[with_stages(lanes, "out", &["s"])], &[]);
     }
     publisher.await.expect("it ends");
-    router.drain().await;
+    router.drain(BLOCK_MAX).await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -239,7 +329,7 @@ async fn a_circle_of_routes_survives_the_change_of_its_lanes() {
         reload_circle(lanes);
     }
     publisher.await.expect("it ends");
-    router.drain().await;
+    router.drain(BLOCK_MAX).await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -37,7 +37,7 @@ async fn a_reply_reaches_the_inbox_and_nothing_else() {
     let (mut all, mut out) = (subscribe(&router, ">"), subscribe(&router, "out"));
     assert_eq!(publish(&router, &to(&[&inbox(1)])).await, COMMITTED);
     assert_eq!(next(&mut requester).await.batch.single_topic(), Some(inbox(1).as_str()));
-    router.drain().await;
+    router.drain(BLOCK_MAX).await;
     for other in [&mut all, &mut out] {
         assert!(matches!(other.recv().await, Received::Ended(ErrorCode::ShuttingDown)));
     }

@@ -113,10 +113,35 @@ async fn what_is_parked_when_the_router_stops_is_a_dead_letter() {
     let router = router(vec![(route("r", 1, Some("out")), stage("1", later))]);
     let mut dead = subscribe(&router, "$dead.r");
     assert_eq!(publish(&router, &batch("in.a", [1, 6])).await, COMMITTED);
-    router.drain().await;
+    router.drain(BLOCK_MAX).await;
     let mut found = payloads_of(&mut dead, 2).await;
     found.sort();
     assert_eq!(found, ["1", "6"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_route_that_takes_nothing_keeps_no_other_from_its_end() {
+    fn later(batch: &Batch) -> Result<StageOutput, StageFailure> {
+        let verdicts = vec![Verdict::Retry(3_600_000); batch.len()];
+        Ok(StageOutput { verdicts, emitted: None })
+    }
+    let mut good = route("good", 1, Some("out"));
+    good.source = Pattern::parse("other").expect("a pattern");
+    let bad = route("bad", 1, Some("out"));
+    let router = router(vec![(good, stage("1", later)), (bad, stage("1", trap))]);
+    let mut dead = subscribe(&router, "$dead.good");
+    assert_eq!(publish(&router, &batch("other", [1])).await, COMMITTED);
+    let stuck: Vec<_> = (0..10)
+        .map(|_| {
+            let router = router.clone();
+            tokio::spawn(async move { publish(&router, &batch("in.a", 0..100)).await })
+        })
+        .collect();
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let drain = tokio::time::timeout(Duration::from_secs(30), router.drain(BLOCK_MAX));
+    drain.await.expect_err("one route waits for a plugin that works");
+    assert_eq!(payloads_of(&mut dead, 1).await, ["1"], "the other one ended");
+    assert!(stuck.iter().all(|publish| !publish.is_finished()), "nobody is told what is not known");
 }
 
 /// A version that may answer otherwise when it is asked again.

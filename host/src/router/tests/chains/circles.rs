@@ -36,7 +36,7 @@ async fn a_message_in_a_circle_ends_after_its_last_route_as_one_dead_letter() {
     // Whoever else takes a topic of the circle gets each message each time, and nothing more.
     assert_eq!(payloads_of(&mut b, 8 * 3).await.len(), 8 * 3);
     assert_eq!(payloads_of(&mut out, 8 * 3).await.len(), 8 * 3);
-    router.drain().await;
+    router.drain(BLOCK_MAX).await;
     for each in [&mut none, &mut dead, &mut b, &mut out] {
         assert!(matches!(each.recv().await, Received::Ended(_)));
     }
@@ -99,7 +99,7 @@ async fn flood(messages: u32) {
         }
     });
     tokio::time::timeout(GENEROUS, join_all(publishers)).await.expect("nothing waits for ever");
-    router.drain().await;
+    router.drain(BLOCK_MAX).await;
     let limited: u64 =
         ["a", "b"].map(|route| letters_of(&router, route, ErrorCode::HopLimit)).iter().sum();
     assert!(

@@ -32,7 +32,7 @@ async fn a_route_that_fails_on_a_dead_letter_does_not_get_its_own() {
     assert_eq!(publish(&router, &batch("in.a", [13])).await, COMMITTED);
     let letter = next(&mut dead).await;
     assert_eq!((payloads(&letter.batch), letter.envelope.hops), (vec!["13".to_owned()], 2));
-    router.drain().await;
+    router.drain(BLOCK_MAX).await;
     assert!(matches!(dead.recv().await, Received::Ended(_)), "there is one letter of it");
     assert_eq!(letters_of(&router, "keep", ErrorCode::PluginTrap), 1);
 }
@@ -50,7 +50,7 @@ async fn a_dead_letter_that_is_published_again_and_fails_again_ends() {
     let letter = last.get(0).expect("one letter");
     assert_eq!(letter.payload(), b"13");
     assert_eq!(letter.headers().get(dead_letter::REASON), Some(&b"HOP_LIMIT"[..]));
-    router.drain().await;
+    router.drain(BLOCK_MAX).await;
     assert_eq!(payloads_of(&mut bad, 8).await.len(), 8, "it failed each time that it came");
     for each in [&mut bad, &mut again] {
         assert!(matches!(each.recv().await, Received::Ended(_)));

@@ -119,7 +119,7 @@ async fn a_router_that_stops_in_mid_chain_loses_nothing_that_it_acknowledged() {
     let mut found = payloads_of(&mut out, 30).await;
     let draining = tokio::spawn({
         let router = router.clone();
-        async move { router.drain().await }
+        async move { router.drain(BLOCK_MAX).await }
     });
     while let Received::Delivery(delivery) = out.recv().await {
         found.extend(payloads(&delivery.batch));
@@ -154,5 +154,5 @@ async fn a_publisher_is_not_told_that_all_is_well_when_a_later_lane_broke_down()
         let expected = Published::rejected(ErrorCode::ShuttingDown);
         assert_eq!(outcome, expected);
     }
-    router.drain().await;
+    router.drain(BLOCK_MAX).await;
 }
