@@ -131,5 +131,5 @@ pub use self::{
         Message, Outcome, ProducerIdentity, PublishError, Publisher, PublisherOptions, Receipt,
     },
     request::RequestError,
-    subscribe::{Delivered, DeliveredBatch, SubscribeError, Subscriber, SubscriberOptions},
+    subscribe::{Delivered, DeliveredBatch, From, SubscribeError, Subscriber, SubscriberOptions},
 };

@@ -218,7 +218,7 @@ impl Waypost {
         let server = Server::bind(settings.net, router.clone(), streams.clone(), net_metrics)?;
         let upkeep = Upkeep::start(streams.clone(), trim_interval, forget_producers_after);
 
-        traffic.begin(router.clone(), server.connections().clone());
+        traffic.begin(router.clone(), server.connections().clone(), streams.clone());
 
         let endpoints = Endpoints {
             listen: server.address(),

@@ -86,6 +86,8 @@ error_codes! {
     ProducerFenced = 310 "PRODUCER_FENCED" stays "A newer epoch of the producer was opened." "Another process publishes under this identity; stop this one."
     UnknownProducer = 311 "UNKNOWN_PRODUCER" stays "The producer was not opened, or was forgotten." "Open it anew; what had no result may or may not be stored."
     Misplaced = 312 "MISPLACED" stays "The batch does not belong to the stream or the partition that its frame names, or names none." "Split by topic and key as welcome says; connect again if it has changed."
+    NoStream = 313 "NO_STREAM" stays "No stream keeps topics of the pattern." "Subscribe without a place to begin, or to topics that a stream keeps."
+    OffsetOutOfRange = 314 "OFFSET_OUT_OF_RANGE" stays "The partition holds no such offset." "Begin at an offset that the message names, or at the beginning."
     Unauthenticated = 401 "UNAUTHENTICATED" closes "The peer did not prove who it is." "Present a token or a certificate."
     Forbidden = 403 "FORBIDDEN" stays "The identity may not do this." "Ask the operator for the permission."
     Internal = 500 "INTERNAL" stays "The router failed on its own account." "See the router's log."

@@ -27,6 +27,12 @@ impl<S: Storage + ?Sized> Cursor<S> {
         Ok(Self { storage, partition, head, next: from })
     }
 
+    /// The partition that is read.
+    #[must_use]
+    pub fn partition(&self) -> &Partition {
+        &self.partition
+    }
+
     /// The offset that is read next.
     #[must_use]
     pub fn position(&self) -> Offset {

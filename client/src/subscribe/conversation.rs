@@ -142,6 +142,7 @@ async fn begin(shared: &Shared, session: &Session) -> Result<(FrameReader, Frame
         pattern: shared.source.pattern(session),
         credit_messages: credit.messages,
         credit_bytes: credit.bytes,
+        from: shared.reading().map(|reading| reading.ask()),
     };
     writer.write(&Frame::Subscribe(subscribe)).await?;
     match session.within_timeout(reader.next()).await? {
@@ -174,6 +175,9 @@ async fn read(
             return Broken::violation(ErrorCode::UnexpectedFrame, message);
         }
         *deliveries += 1;
+        if let Some(mut reading) = shared.reading() {
+            reading.delivered(&delivered.envelope, delivered.batch.len());
+        }
         // The queue has a place for all that the credit allows, so this never waits. When nobody
         // reads it any more, the stream is about to end.
         let _ = queue.send(Event::Batch(delivered)).await;

@@ -8,6 +8,7 @@
 mod conversation;
 mod delivered;
 mod error;
+mod reading;
 mod window;
 
 use std::{
@@ -18,12 +19,15 @@ use std::{
 
 use futures_core::Stream;
 use tokio::sync::{Notify, mpsc, oneshot};
-use waypost_protocol::{ConnectionId, Pattern};
+use waypost_protocol::{ConnectionId, Offset, Pattern};
 
-use self::window::{Amount, Window};
 pub use self::{
     delivered::{Delivered, DeliveredBatch},
     error::SubscribeError,
+};
+use self::{
+    reading::Reading,
+    window::{Amount, Window},
 };
 use crate::{
     Disconnected,
@@ -40,12 +44,29 @@ pub struct SubscriberOptions {
     /// Their bytes in batches: at least what one message of the largest size needs, and at most
     /// 16 MiB, the window of a stream.
     pub credit_bytes: u64,
+    /// Where to begin in streams; without it what comes is delivered, and nothing that came before. With it the
+    /// pattern must lead to streams, nothing is missing over a lost connection, and a subscriber may be as slow
+    /// as it is.
+    pub from: Option<From>,
+    /// The only partition to read, with `from`.
+    pub partition: Option<u32>,
+}
+
+/// Where to begin in the partitions of streams.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum From {
+    /// At the oldest message that is still there.
+    Beginning,
+    /// At an offset, which counts in one partition.
+    Offset(Offset),
+    /// At what came at this time or later, in milliseconds since the Unix epoch.
+    Time(u64),
 }
 
 impl Default for SubscriberOptions {
     /// 65,536 messages and 8 MiB.
     fn default() -> Self {
-        Self { credit_messages: 1 << 16, credit_bytes: 8 << 20 }
+        Self { credit_messages: 1 << 16, credit_bytes: 8 << 20, from: None, partition: None }
     }
 }
 
@@ -85,6 +106,7 @@ enum Event {
 #[derive(Debug)]
 struct Shared {
     source: Source,
+    reading: Option<Mutex<Reading>>,
     window: Mutex<Window>,
     /// For the task: there is something to grant.
     consumed: Notify,
@@ -128,6 +150,7 @@ impl Subscriber {
         }
         let shared = Arc::new(Shared {
             source,
+            reading: options.from.map(|from| Mutex::new(Reading::new(from, options.partition))),
             window: Mutex::new(Window::new(Amount::new(options.credit_messages, bytes))),
             consumed: Notify::new(),
             leaving: Notify::new(),
@@ -285,6 +308,13 @@ impl Shared {
     fn window(&self) -> MutexGuard<'_, Window> {
         // Nothing panics while it is held, and what it guards is sound at every step.
         self.window.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How far streams were read, if they are.
+    fn reading(&self) -> Option<MutexGuard<'_, Reading>> {
+        let reading = self.reading.as_ref()?;
+        // Nothing panics while it is held, and what it guards is sound at every step.
+        Some(reading.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     fn consume(&self, delivered: &DeliveredBatch) {

@@ -10,7 +10,8 @@ use waypost_protocol::{Frame, frame::GoingAway};
 
 use crate::router::{Conversation, Peer, Router, batch, payloads};
 
-const CREDIT: SubscriberOptions = SubscriberOptions { credit_messages: 10, credit_bytes: 4 << 20 };
+const CREDIT: SubscriberOptions =
+    SubscriberOptions { credit_messages: 10, credit_bytes: 4 << 20, from: None, partition: None };
 
 fn pairs() -> PublisherOptions {
     PublisherOptions {

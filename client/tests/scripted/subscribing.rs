@@ -13,7 +13,8 @@ use waypost_protocol::{
 
 use crate::router::{Conversation, Peer, Router, batch, payloads};
 
-const CREDIT: SubscriberOptions = SubscriberOptions { credit_messages: 10, credit_bytes: 4 << 20 };
+const CREDIT: SubscriberOptions =
+    SubscriberOptions { credit_messages: 10, credit_bytes: 4 << 20, from: None, partition: None };
 
 struct Pair {
     _client: Client,
@@ -26,7 +27,8 @@ async fn pair(router: &Router) -> Pair {
     let (client, peer) = router.connected(router.options()).await;
     let (subscriber, (stream, subscribe)) =
         tokio::join!(client.subscribe("a.>", CREDIT), peer.accept_subscription());
-    let expected = Subscribe { pattern: "a.>".into(), credit_messages: 10, credit_bytes: 4 << 20 };
+    let expected =
+        Subscribe { pattern: "a.>".into(), credit_messages: 10, credit_bytes: 4 << 20, from: None };
     assert_eq!(subscribe, expected);
     Pair { subscriber: subscriber.expect("it stands"), _client: client, stream, peer }
 }

@@ -27,7 +27,7 @@ pub(super) const DOCUMENT_PATH: &str = "/api/v1/openapi.json";
     ),
     tags(
         (name = "plugins", description = "Versions of plugins: what runs, deploys, rollbacks."),
-        (name = "traffic", description = "Routes, topics, connections."),
+        (name = "traffic", description = "Routes, topics, streams, connections."),
     ),
     modifiers(&BearerToken),
 )]
@@ -53,6 +53,7 @@ pub(super) fn router() -> axum::Router<AdminState> {
         .routes(routes!(traffic::routes))
         .routes(routes!(traffic::topics))
         .routes(routes!(traffic::explain))
+        .routes(routes!(traffic::streams))
         .routes(routes!(traffic::connections))
         .routes(routes!(tap::tap))
         .split_for_parts();

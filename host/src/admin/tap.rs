@@ -95,7 +95,7 @@ pub(super) async fn tap(
     let bad = |text: String| Refused::new(StatusCode::BAD_REQUEST, text);
     let Query(watched) = watched.map_err(|error| bad(error.body_text()))?;
     let filter = filter(watched).map_err(bad)?;
-    let (router, _) = state.traffic.of()?;
+    let (router, ..) = state.traffic.of()?;
     if let Some(route) = &filter.route
         && !router.route_status().iter().any(|status| status.name == *route)
     {

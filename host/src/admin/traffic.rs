@@ -15,20 +15,21 @@ use super::{AdminState, answer::Refused};
 use crate::{
     net::{ConnectionStatus, Connections},
     router::{Explanation, RouteStatus, Router, SubscriptionStatus, TopicStatus},
+    streams::{StreamStatus, Streams},
 };
 
 /// What there is to tell of once the router routes. The admin server stands before that.
 #[derive(Debug, Clone, Default)]
-pub struct Traffic(Arc<OnceLock<(Router, Arc<Connections>)>>);
+pub struct Traffic(Arc<OnceLock<(Router, Arc<Connections>, Streams)>>);
 
 impl Traffic {
     /// The router routes from now on.
-    pub fn begin(&self, router: Router, connections: Arc<Connections>) {
+    pub fn begin(&self, router: Router, connections: Arc<Connections>, streams: Streams) {
         // A process starts one router.
-        let _ = self.0.set((router, connections));
+        let _ = self.0.set((router, connections, streams));
     }
 
-    pub(super) fn of(&self) -> Result<&(Router, Arc<Connections>), Refused> {
+    pub(super) fn of(&self) -> Result<&(Router, Arc<Connections>, Streams), Refused> {
         self.0.get().ok_or_else(|| {
             let text = "the router is starting; ask again when /readyz says ready";
             Refused::new(StatusCode::SERVICE_UNAVAILABLE, text)
@@ -48,6 +49,13 @@ pub(crate) struct Routes {
 pub(crate) struct Topics {
     /// In alphabetical order.
     pub(crate) topics: Vec<TopicStatus>,
+}
+
+/// Every stream.
+#[derive(Debug, Serialize, Deserialize, ToSchema)]
+pub(crate) struct StreamList {
+    /// In the order of the configuration.
+    pub(crate) streams: Vec<StreamStatus>,
 }
 
 /// Every connection.
@@ -75,7 +83,7 @@ pub(crate) struct ConnectionWithSubscriptions {
     responses((status = 200, body = Routes), (status = 503, body = Refused)),
 )]
 pub(super) async fn routes(State(state): State<AdminState>) -> Result<Json<Routes>, Refused> {
-    let (router, _) = state.traffic.of()?;
+    let (router, ..) = state.traffic.of()?;
     Ok(Json(Routes { routes: router.route_status() }))
 }
 
@@ -87,7 +95,7 @@ pub(super) async fn routes(State(state): State<AdminState>) -> Result<Json<Route
     responses((status = 200, body = Topics), (status = 503, body = Refused)),
 )]
 pub(super) async fn topics(State(state): State<AdminState>) -> Result<Json<Topics>, Refused> {
-    let (router, _) = state.traffic.of()?;
+    let (router, ..) = state.traffic.of()?;
     Ok(Json(Topics { topics: router.topic_status() }))
 }
 
@@ -107,10 +115,23 @@ pub(super) async fn explain(
     State(state): State<AdminState>,
     Path(topic): Path<String>,
 ) -> Result<Json<Explanation>, Refused> {
-    let (router, _) = state.traffic.of()?;
+    let (router, _, streams) = state.traffic.of()?;
     let topic = Topic::parse(&topic)
         .map_err(|error| Refused::new(StatusCode::BAD_REQUEST, error.to_string()))?;
-    Ok(Json(router.explain(&topic)))
+    let stream = streams.explain(topic.as_str());
+    Ok(Json(Explanation { stream, ..router.explain(&topic) }))
+}
+
+/// Every stream, with what its partitions hold.
+#[utoipa::path(
+    get,
+    path = "/api/v1/streams",
+    tag = "traffic",
+    responses((status = 200, body = StreamList), (status = 503, body = Refused)),
+)]
+pub(super) async fn streams(State(state): State<AdminState>) -> Result<Json<StreamList>, Refused> {
+    let (_, _, streams) = state.traffic.of()?;
+    Ok(Json(StreamList { streams: streams.status() }))
 }
 
 /// Every connection, with its subscriptions.
@@ -123,7 +144,7 @@ pub(super) async fn explain(
 pub(super) async fn connections(
     State(state): State<AdminState>,
 ) -> Result<Json<ConnectionList>, Refused> {
-    let (router, connections) = state.traffic.of()?;
+    let (router, connections, _) = state.traffic.of()?;
     let mut subscriptions = router.subscription_status();
     let with_subscriptions = |connection: ConnectionStatus| {
         let own = |subscription: &mut SubscriptionStatus| subscription.connection == connection.id;

@@ -53,6 +53,16 @@ fn told(explanation: &Explanation) -> String {
         // A string takes any text.
         let _ = writeln!(text, "{topic}{from}");
         let empty = text.len();
+        if let Some(stream) = explanation.stream.as_ref().filter(|_| start == 0) {
+            let partitions = counted(stream.partitions.len() as u64, "partition");
+            let messages = stream.partitions.iter().map(|each| each.messages).sum();
+            let messages = counted(messages, "message");
+            let _ = writeln!(
+                text,
+                "  stream {}, which keeps it: {partitions}, {messages}",
+                stream.name
+            );
+        }
         for each in explanation.routes.iter().filter(|each| each.topic == topic) {
             tell_route(&mut text, &each.route);
         }
@@ -172,6 +182,7 @@ mod tests {
             route: route.clone(),
         };
         let explanation = Explanation {
+            stream: None,
             topic: "quakes.raw".to_owned(),
             routes: vec![
                 met(0, "quakes.raw", &strong),
@@ -202,7 +213,7 @@ mod tests {
     #[test]
     fn a_topic_that_nothing_takes_is_told_as_such() {
         let (topic, routes, subscriptions) = ("lost".to_owned(), Vec::new(), Vec::new());
-        let text = told(&Explanation { topic, routes, subscriptions });
+        let text = told(&Explanation { topic, stream: None, routes, subscriptions });
         assert_eq!(text, "lost\n  nothing takes it: it is committed as unrouted\n");
     }
 }

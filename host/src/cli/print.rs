@@ -127,6 +127,11 @@ fn object(message: &Delivered) -> Value {
     let mut object = shown(message).object();
     object.insert("created_ms".to_owned(), json!(message.created_ms()));
     object.insert("ingest_ms".to_owned(), json!(envelope.ingest_ms));
+    if let (Some(stream), Some(offset)) = (&envelope.stream, message.offset()) {
+        object.insert("stream".to_owned(), json!(stream));
+        object.insert("partition".to_owned(), json!(envelope.partition));
+        object.insert("offset".to_owned(), json!(offset.0));
+    }
     if let Some(route) = &envelope.route {
         object.insert("route".to_owned(), json!(route));
         object.insert("stages".to_owned(), Value::Array(stages));

@@ -2,7 +2,7 @@
 
 use std::{io, time::Duration};
 
-use waypost_client::{SubscribeError, Subscriber, SubscriberOptions};
+use waypost_client::{From, SubscribeError, Subscriber, SubscriberOptions};
 use waypost_protocol::Pattern;
 
 use super::{
@@ -10,7 +10,7 @@ use super::{
     connection::{ConnectionOptions, init_log, runtime},
     output::counted,
     print::{Format, Printer},
-    values::duration,
+    values::{duration, place},
 };
 
 /// How long a reader of standard output has for the last lines when the time is over.
@@ -21,6 +21,13 @@ const LAST_LINES: Duration = Duration::from_secs(1);
 pub(super) struct Options {
     /// The pattern: a topic in which * stands for a level and a final > for the rest.
     pattern: Pattern,
+    /// Read streams from here on: beginning, an offset, how long ago as in 10m, or @ and
+    /// milliseconds since the Unix epoch.
+    #[arg(long, value_name = "FROM", value_parser = place)]
+    from: Option<From>,
+    /// The only partition to read; an offset needs it where there are several.
+    #[arg(long, value_name = "N", requires = "from")]
+    partition: Option<u32>,
     /// End after so many messages.
     #[arg(long, value_name = "N")]
     count: Option<u64>,
@@ -42,8 +49,10 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
 async fn subscribe(options: &Options) -> Result<(), Failure> {
     // Whoever watches a topic wants to go on watching it, however long the router is away.
     let client = options.connection.connect(None).await?;
-    let subscriber =
-        client.subscribe(options.pattern.as_str(), SubscriberOptions::default()).await?;
+    let SubscriberOptions { credit_messages, credit_bytes, .. } = SubscriberOptions::default();
+    let Options { from, partition, .. } = *options;
+    let wanted = SubscriberOptions { credit_messages, credit_bytes, from, partition };
+    let subscriber = client.subscribe(options.pattern.as_str(), wanted).await?;
     // Whoever starts it in a script can wait for this before publishing.
     eprintln!("subscribed to {}", options.pattern);
     let printer = Printer::start(options.output)?;

@@ -4,7 +4,10 @@ use std::{path::Path, time::Duration};
 
 use anyhow::Context as _;
 use tokio::io::{AsyncBufRead, BufReader};
-use waypost_protocol::{HeaderError, HeadersBuilder, Topic};
+use waypost_client::From;
+use waypost_protocol::{HeaderError, HeadersBuilder, Offset, Topic};
+
+use crate::time::now_ms;
 
 /// NAME=VALUE.
 pub(super) fn header(text: &str) -> Result<(String, String), String> {
@@ -49,6 +52,23 @@ pub(super) fn address(text: &str) -> Result<String, String> {
         }
         _ => Err("write a name or an IP address and a port, as in 127.0.0.1:4433".to_owned()),
     }
+}
+
+/// Where to begin in streams. A number alone is an offset.
+pub(super) fn place(text: &str) -> Result<From, String> {
+    if text == "beginning" {
+        return Ok(From::Beginning);
+    }
+    if let Ok(offset) = text.parse() {
+        return Ok(From::Offset(Offset(offset)));
+    }
+    let hint = "write beginning, an offset, how long ago as in 10m, or @ and milliseconds since the Unix epoch";
+    if let Some(ms) = text.strip_prefix('@') {
+        return ms.parse().map(From::Time).map_err(|_| hint.to_owned());
+    }
+    let ago = duration(text).map_err(|_| hint.to_owned())?;
+    let ago = u64::try_from(ago.as_millis()).unwrap_or(u64::MAX);
+    Ok(From::Time(now_ms().saturating_sub(ago)))
 }
 
 /// A number and a unit; seconds without one.

@@ -1,10 +1,12 @@
 //! A subscription's stream: deliveries within the credit out, credit in.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+
+use tokio::sync::watch;
 
 use waypost_core::Credit;
 use waypost_protocol::{
-    ErrorCode, Frame, Pattern,
+    ErrorCode, Frame, Pattern, SubscriptionId,
     frame::{Deliver, Subscribe, Subscribed},
 };
 
@@ -13,7 +15,10 @@ use super::{
     frames::{FrameReader, FrameWriter, Violation},
     identity::{Action, permit},
 };
-use crate::router::{Delivery, Received, Subscription};
+use crate::{
+    router::{Delivery, Received, Subscription},
+    streams::{Refused, StreamReader},
+};
 
 /// What a batch adds to the one message in it: header, time, offsets, bitmap.
 const BATCH_OVERHEAD_BYTES: u64 = 128;
@@ -39,17 +44,27 @@ pub(super) async fn serve(
         let code = ErrorCode::TooManySubscriptions;
         return Err(Violation::new(code, code.meaning()));
     };
-    let router = &peer.shared.router;
-    let mut subscription = router.subscribe(peer.id, &pattern, peer.settings.queue);
-    let subscription_id = subscription.id().0;
+    let mut feed = match &subscribe.from {
+        None => {
+            let router = &peer.shared.router;
+            Feed::Live(router.subscribe(peer.id, &pattern, peer.settings.queue))
+        }
+        Some(from) => {
+            let reader = peer.shared.streams.read(&pattern, from).await;
+            let reader =
+                reader.map_err(|Refused { code, message }| Violation::new(code, message))?;
+            Feed::Stream(Box::new(reader), peer.shared.stopping.clone())
+        }
+    };
+    let subscription_id = feed.id().0;
     writer.write(&Frame::Subscribed(Subscribed { subscription_id })).await?;
     let credit = Credit::new(subscribe.credit_messages, subscribe.credit_bytes);
-    deliver(peer, &mut subscription, credit, &mut reader, writer).await
+    deliver(peer, &mut feed, credit, &mut reader, writer).await
 }
 
 async fn deliver(
     peer: &Peer,
-    subscription: &mut Subscription,
+    feed: &mut Feed,
     mut credit: Credit,
     reader: &mut FrameReader,
     writer: &mut FrameWriter,
@@ -70,27 +85,24 @@ async fn deliver(
                 biased;
                 written = writer.write(&frame) => written?,
                 // Half a frame was written, so nothing more can be said on this stream.
-                () = subscription.slow() => {
+                () = feed.slow() => {
                     peer.shared.metrics.error(slow);
                     writer.reset(slow);
                     return Err(Violation::Lost);
                 }
             }
-            subscription.progress();
+            feed.progress();
             peer.shared.metrics.delivered_bytes.inc_by(bytes);
             continue;
         }
         tokio::select! {
-            received = next(subscription, held.is_none()) => match received {
-                Received::Delivery(delivery) => held = Some(Held { delivery, from: 0 }),
-                Received::Ended(code) => return Err(Violation::new(code, code.meaning())),
-            },
+            delivery = feed.next(held.is_none()) => held = Some(Held { delivery: delivery?, from: 0 }),
             frame = reader.next() => match frame? {
                 Some(Frame::Credit(more)) => {
                     credit.grant(more.messages, more.bytes);
                     // Credit is granted for what was consumed, so it is progress.
                     if more.messages > 0 {
-                        subscription.progress();
+                        feed.progress();
                     }
                 }
                 Some(Frame::Unsubscribe(_)) | None => return Ok(()),
@@ -100,13 +112,70 @@ async fn deliver(
     }
 }
 
-/// The next delivery, or the end. While one is held none is taken, but the end is still seen.
-async fn next(subscription: &mut Subscription, takes: bool) -> Received {
-    if takes {
-        return subscription.recv().await;
+/// Where deliveries come from.
+enum Feed {
+    /// What comes, through a queue.
+    Live(Subscription),
+    /// What streams hold, and then what comes to them. It holds nobody up, and so may be as slow as it is.
+    Stream(Box<StreamReader>, watch::Receiver<Option<Duration>>),
+}
+
+impl Feed {
+    fn id(&self) -> SubscriptionId {
+        match self {
+            Self::Live(subscription) => subscription.id(),
+            Self::Stream(reader, _) => reader.id(),
+        }
     }
-    subscription.slow().await;
-    Received::Ended(ErrorCode::SlowConsumer)
+
+    fn progress(&self) {
+        if let Self::Live(subscription) = self {
+            subscription.progress();
+        }
+    }
+
+    /// Resolves when the subscription has ended because it took nothing for too long.
+    async fn slow(&mut self) {
+        match self {
+            Self::Live(subscription) => subscription.slow().await,
+            Self::Stream(..) => std::future::pending().await,
+        }
+    }
+
+    /// The next delivery, or the end. While one is held none is taken, but the end is still seen.
+    async fn next(&mut self, takes: bool) -> Result<Delivery, Violation> {
+        let ended = |code: ErrorCode| Err(Violation::new(code, code.meaning()));
+        match self {
+            Self::Live(subscription) if takes => match subscription.recv().await {
+                Received::Delivery(delivery) => Ok(delivery),
+                Received::Ended(code) => ended(code),
+            },
+            Self::Live(subscription) => {
+                subscription.slow().await;
+                ended(ErrorCode::SlowConsumer)
+            }
+            Self::Stream(reader, stopping) => {
+                let next = async {
+                    if !takes {
+                        std::future::pending::<()>().await;
+                    }
+                    reader.next().await
+                };
+                let next = tokio::select! {
+                    next = next => next,
+                    // Whoever reads goes on where it was with the next router.
+                    _ = stopping.wait_for(Option::is_some) => None,
+                };
+                match next {
+                    Some(Ok((batch, envelope))) => {
+                        Ok(Delivery { batch, envelope: Arc::new(envelope) })
+                    }
+                    Some(Err(Refused { code, message })) => Err(Violation::new(code, message)),
+                    None => ended(ErrorCode::ShuttingDown),
+                }
+            }
+        }
+    }
 }
 
 fn frame(delivery: Delivery) -> Frame {

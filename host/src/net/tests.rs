@@ -185,7 +185,12 @@ fn encoded(frame: &Frame) -> Vec<u8> {
 }
 
 fn subscribe(pattern: &str, credit_messages: u64) -> Frame {
-    Frame::Subscribe(Subscribe { pattern: pattern.into(), credit_messages, credit_bytes: 4 << 20 })
+    Frame::Subscribe(Subscribe {
+        pattern: pattern.into(),
+        credit_messages,
+        credit_bytes: 4 << 20,
+        from: None,
+    })
 }
 
 #[tokio::test]
@@ -247,8 +252,12 @@ async fn what_a_peer_may_not_do_is_told_on_its_stream_alone() {
     let mut standing = Conversation::open(&connection).await;
     standing.send(&subscribe("a", 1)).await;
     assert!(matches!(standing.next().await, Some(Frame::Subscribed(_))));
-    let poor =
-        Frame::Subscribe(Subscribe { pattern: "a".into(), credit_messages: 1, credit_bytes: 1 });
+    let poor = Frame::Subscribe(Subscribe {
+        pattern: "a".into(),
+        credit_messages: 1,
+        credit_bytes: 1,
+        from: None,
+    });
     for (frame, expected) in [
         (subscribe("a..b", 1), ErrorCode::BadPattern),
         (poor, ErrorCode::CreditTooSmall),

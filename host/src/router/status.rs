@@ -11,6 +11,7 @@ use waypost_core::{Destination, MetRoute, RouteDefinition, RouteName, StageName,
 use waypost_protocol::{Pattern, Topic};
 
 use super::{Plan, Router, RouterMetrics, outlet::hex, stage::Stage};
+use crate::streams::StreamStatus;
 
 /// A route as it runs at this moment, with what it has counted since the router started.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -153,6 +154,9 @@ pub struct SubscriptionStatus {
 pub struct Explanation {
     /// The topic.
     pub topic: String,
+    /// The stream that keeps it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stream: Option<StreamStatus>,
     /// The routes that take it, then those that take what these lead to, and so on.
     pub routes: Vec<ExplainedRoute>,
     /// Who gets it on its way: on this topic, or on one that a route leads to.
@@ -262,6 +266,7 @@ impl Router {
         });
         Explanation {
             topic: topic.as_str().to_owned(),
+            stream: None,
             routes: routes.collect(),
             subscriptions: reached.collect(),
         }

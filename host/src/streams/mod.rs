@@ -8,6 +8,7 @@
 mod metrics;
 mod open;
 mod publish;
+mod reader;
 mod status;
 #[cfg(test)]
 mod tests;
@@ -27,6 +28,7 @@ use std::{
 pub use metrics::StreamMetrics;
 pub use open::StorageError;
 pub use publish::{Appending, ProducerSession, Refused, StreamTarget};
+pub use reader::StreamReader;
 pub use status::{PartitionStatus, StreamStatus};
 use tokio::sync::Semaphore;
 pub use upkeep::Upkeep;
@@ -79,6 +81,8 @@ struct Inner {
     /// The publish stream that speaks for each producer: the last one that opened it.
     sessions: Mutex<HashMap<ProducerId, Speaking>>,
     next_session: AtomicU64,
+    /// Numbers of subscriptions that read streams, from the greatest down: routers count theirs up.
+    next_reader: AtomicU64,
     stopping: AtomicBool,
 }
 
@@ -115,6 +119,7 @@ impl Streams {
             requests: Arc::new(Semaphore::new(REQUESTS)),
             sessions: Mutex::default(),
             next_session: AtomicU64::new(1),
+            next_reader: AtomicU64::new(u64::MAX),
             stopping: AtomicBool::new(false),
         }))
     }

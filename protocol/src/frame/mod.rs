@@ -23,9 +23,9 @@ pub use codec::{FrameError, Prefix};
 pub use decoder::FrameDecoder;
 
 pub use crate::proto::{
-    Committed, Credit, Deliver, Error, GoingAway, Hello, OpenProducer, Ping, Pong, ProducerOpened,
-    Publish, PublishResult, Rejected, Stream, Subscribe, Subscribed, Unsubscribe, Welcome,
-    publish_result::Outcome,
+    Committed, Credit, Deliver, Error, GoingAway, Hello, OpenProducer, Ping, Pong, Position,
+    ProducerOpened, Publish, PublishResult, ReadFrom, Rejected, Stream, Subscribe, Subscribed,
+    Unsubscribe, Welcome, publish_result::Outcome, read_from::Start,
 };
 use crate::{ErrorCode, Limits, LimitsError, proto};
 

@@ -24,6 +24,7 @@ fn frames() -> Vec<Frame> {
             pattern: "a.>".into(),
             credit_messages: 1,
             credit_bytes: 1 << 21,
+            from: None,
         }),
         Frame::Subscribed(Subscribed { subscription_id: 3 }),
         Frame::Deliver(Deliver { envelope: Bytes::from_static(b"e"), envelope_crc32c: 1 }, batch),

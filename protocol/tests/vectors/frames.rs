@@ -6,9 +6,9 @@ use serde_json::{Value, json};
 use waypost_protocol::{
     ErrorCode, Frame, Limits,
     frame::{
-        Committed, Credit, Deliver, GoingAway, Hello, OpenProducer, Outcome, Ping, Pong,
-        ProducerOpened, Publish, PublishResult, Rejected, Stream, Subscribe, Subscribed,
-        Unsubscribe, Welcome,
+        Committed, Credit, Deliver, GoingAway, Hello, OpenProducer, Outcome, Ping, Pong, Position,
+        ProducerOpened, Publish, PublishResult, ReadFrom, Rejected, Start, Stream, Subscribe,
+        Subscribed, Unsubscribe, Welcome,
     },
 };
 
@@ -45,11 +45,14 @@ pub(crate) fn describe(frame: &Frame) -> (&'static str, Value, Option<&Bytes>) {
         }
         Frame::PublishResult(result) => ("publish_result", result_fields(result), None),
         Frame::Subscribe(subscribe) => {
-            let fields = json!({
+            let mut fields = json!({
                 "pattern": subscribe.pattern,
                 "credit_messages": subscribe.credit_messages.to_string(),
                 "credit_bytes": subscribe.credit_bytes.to_string(),
             });
+            if let Some(from) = &subscribe.from {
+                fields["from"] = from_fields(from);
+            }
             ("subscribe", fields, None)
         }
         Frame::Subscribed(subscribed) => {
@@ -105,6 +108,23 @@ macro_rules! limits_fields {
             })
         })
     };
+}
+
+fn from_fields(from: &ReadFrom) -> Value {
+    let start = from.start.as_ref().map(|start| match start {
+        Start::Beginning(beginning) => json!({ "beginning": beginning }),
+        Start::Offset(offset) => json!({ "offset": offset.to_string() }),
+        Start::TimeMs(time) => json!({ "time_ms": time.to_string() }),
+    });
+    let position = |position: &Position| {
+        json!({
+            "stream": position.stream,
+            "partition": position.partition,
+            "offset": position.offset.to_string(),
+        })
+    };
+    let positions: Value = from.positions.iter().map(position).collect();
+    json!({ "start": start, "partition": from.partition, "positions": positions })
 }
 
 fn hello_fields(hello: &Hello) -> Value {
@@ -280,6 +300,22 @@ pub(crate) fn cases() -> Vec<Vector<Description>> {
     cases.extend([
         case("subscribe", "A pattern with credit.", None, subscribe()),
         case(
+            "subscribe-from-beginning",
+            "All that the streams of a pattern hold, and then what comes.",
+            None,
+            subscribe_from(ReadFrom { start: Some(Start::Beginning(true)), ..ReadFrom::default() }),
+        ),
+        case(
+            "subscribe-again",
+            "From a time on, where the first of two partitions was read up to an offset.",
+            None,
+            subscribe_from(ReadFrom {
+                start: Some(Start::TimeMs(1_764_000_000_000)),
+                positions: vec![Position { stream: "quakes".to_owned(), partition: 0, offset: 70 }],
+                ..ReadFrom::default()
+            }),
+        ),
+        case(
             "subscribed",
             "The router's answer to subscribe.",
             None,
@@ -357,7 +393,17 @@ fn rejected() -> Frame {
 
 fn subscribe() -> Frame {
     let pattern = "quakes.*.>".to_owned();
-    Frame::Subscribe(Subscribe { pattern, credit_messages: 4096, credit_bytes: 16 << 20 })
+    Frame::Subscribe(Subscribe {
+        pattern,
+        credit_messages: 4096,
+        credit_bytes: 16 << 20,
+        from: None,
+    })
+}
+
+fn subscribe_from(from: ReadFrom) -> Frame {
+    let Frame::Subscribe(subscribe) = subscribe() else { unreachable!("it is one") };
+    Frame::Subscribe(Subscribe { from: Some(from), ..subscribe })
 }
 
 fn deliver() -> Frame {
