@@ -11,5 +11,5 @@ mod router;
 
 pub use artefacts::{another_build, built, built_guest, built_plugin};
 pub use command::{connected, finish, text, waypost};
-pub use http::get;
+pub use http::{get, post};
 pub use router::{Config, Router, RouterOptions};

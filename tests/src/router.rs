@@ -18,7 +18,7 @@ use tokio::{
 };
 use waypost_client::{Client, ClientOptions};
 
-use crate::get;
+use crate::{get, post};
 
 /// Compiling plugins takes a while where the compiler is not optimised.
 const START_TIMEOUT: Duration = Duration::from_secs(120);
@@ -210,6 +210,20 @@ impl Router {
         let address = self.endpoints.admin.context("the router has no admin address")?;
         let path = path.to_owned();
         tokio::task::spawn_blocking(move || get(address, &path)).await?
+    }
+
+    /// Hands an artefact in for a plugin, as `waypost plugin deploy` does; gives what the router answers once it
+    /// runs.
+    ///
+    /// # Errors
+    ///
+    /// The artefact is refused, or the admin server does not answer.
+    pub async fn deploy(&self, plugin: &str, artefact: Vec<u8>) -> anyhow::Result<Value> {
+        let address = self.endpoints.admin.context("the router has no admin address")?;
+        let token = fs::read_to_string(self.state().join("admin.token"))?;
+        let path = format!("/api/v1/plugins/{plugin}/versions");
+        let ask = move || post(address, &path, token.trim(), &artefact);
+        Ok(serde_json::from_str(&tokio::task::spawn_blocking(ask).await??)?)
     }
 
     /// The digest of the version of a plugin that runs now.

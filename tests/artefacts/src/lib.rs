@@ -6,10 +6,12 @@
 mod bomb;
 mod guest;
 mod signer;
+mod stamp;
 
 pub use bomb::{import_of_env, long_function};
 pub use guest::{FORWARD, Guest};
 pub use signer::Signer;
+pub use stamp::stamping;
 use wit_component::{StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
