@@ -253,7 +253,7 @@ impl Storage for EmbeddedStorage {
             if from == bounds.next {
                 return Ok(Chunk { batches: Vec::new(), next: from });
             }
-            let newest = self.shared.tail().read(&partition, from, limit);
+            let newest = self.shared.tail().read(&partition, from, bounds.next, limit);
             if let Some(chunk) = newest {
                 return Ok(chunk);
             }

@@ -35,18 +35,20 @@ impl TailCache {
         }
     }
 
-    /// The batches from the one that holds `from`; `None` if that is not here.
+    /// The batches from the one that holds `from` up to `until`; `None` if that is not here. Batches come here before
+    /// the partition's bounds say that they stand, and a reader that ran ahead of those would be turned away next.
     pub(super) fn read(
         &self,
         partition: &Partition,
         from: Offset,
+        until: Offset,
         limit: ReadLimit,
     ) -> Option<Chunk> {
         let batches = self.partitions.get(partition)?;
         let start = batches.partition_point(|stored| stored.end() <= from);
         batches.get(start).filter(|stored| stored.base <= from)?;
         let mut chunk = ChunkBuilder::new(from, limit);
-        for stored in batches.range(start..) {
+        for stored in batches.range(start..).take_while(|stored| stored.base < until) {
             if !chunk.push(stored.clone()) {
                 break;
             }
@@ -70,8 +72,23 @@ mod tests {
     /// The base offsets that a read gives.
     fn bases(cache: &TailCache, index: u32, from: u64, max_batches: usize) -> Option<Vec<u64>> {
         let limit = ReadLimit { max_batches, ..ReadLimit::default() };
-        let chunk = cache.read(&partition(index), Offset(from), limit)?;
+        let chunk = cache.read(&partition(index), Offset(from), Offset(u64::MAX), limit)?;
         Some(chunk.batches.iter().map(|stored| stored.base.0).collect())
+    }
+
+    #[test]
+    fn nothing_is_read_beyond_what_is_said_to_stand() {
+        let mut cache = TailCache::new(1 << 20);
+        for base in [0, 2, 4] {
+            cache.push(partition(0), stored(base, 2));
+        }
+        let read = |from, until| {
+            let limit = ReadLimit::default();
+            cache.read(&partition(0), Offset(from), Offset(until), limit).map(|chunk| chunk.next)
+        };
+        assert_eq!(read(0, 4), Some(Offset(4)));
+        assert_eq!(read(3, 4), Some(Offset(4)));
+        assert_eq!(read(0, 6), Some(Offset(6)));
     }
 
     #[test]
