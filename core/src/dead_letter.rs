@@ -2,10 +2,10 @@
 
 use waypost_protocol::{
     Batch, BatchBuilder, BatchError, ErrorCode, HeaderError, HeadersBuilder, Limits, MessageView,
-    dead_letter as header,
+    Offset, Topic, dead_letter as header,
 };
 
-use crate::{RouteName, StageName};
+use crate::{GroupName, Partition, RouteName, StageName};
 
 /// Why a message is a dead letter, and where that was found.
 #[derive(Debug, Clone)]
@@ -37,10 +37,11 @@ pub enum DeadLetterError {
     Batch(#[from] BatchError),
 }
 
-/// Collects the dead letters of one route into batches.
+/// Collects the dead letters of one route or group into batches.
 #[derive(Debug)]
 pub struct DeadLetters {
-    route: RouteName,
+    /// The header that names who gave up, and the name.
+    giver: (&'static str, String),
     topic: String,
     builder: BatchBuilder,
     full: Vec<Batch>,
@@ -51,14 +52,24 @@ impl DeadLetters {
     /// that is itself at its limits.
     #[must_use]
     pub fn new(route: RouteName, limits: Limits) -> Self {
+        let topic = route.dead_letter_topic();
+        Self::of((header::ROUTE, route.to_string()), topic, limits)
+    }
+
+    /// No dead letters of this group yet, which go to this topic.
+    #[must_use]
+    pub fn of_group(group: &GroupName, topic: &Topic, limits: Limits) -> Self {
+        Self::of((header::GROUP, group.to_string()), topic.to_string(), limits)
+    }
+
+    fn of(giver: (&'static str, String), topic: String, limits: Limits) -> Self {
         let added = u32::try_from(header::MAX_ERROR_BYTES).unwrap_or(u32::MAX).saturating_add(4096);
         let limits = Limits {
             max_headers: limits.max_headers.saturating_add(header::EXTRA_HEADERS),
             max_message_bytes: limits.max_message_bytes.saturating_add(added),
             ..limits
         };
-        let topic = route.dead_letter_topic();
-        Self { route, topic, builder: BatchBuilder::with_limits(limits), full: Vec::new() }
+        Self { giver, topic, builder: BatchBuilder::with_limits(limits), full: Vec::new() }
     }
 
     /// Adds a message as it was when it failed. Where it was a dead letter before and cannot hold what is
@@ -72,7 +83,21 @@ impl DeadLetters {
         message: MessageView<'_>,
         failure: &Failure,
     ) -> Result<(), DeadLetterError> {
-        let mut headers = self.headers(failure, message)?;
+        self.push_from(message, failure, None)
+    }
+
+    /// As [`push`](Self::push), for a message that stands at this place.
+    ///
+    /// # Errors
+    ///
+    /// A letter that no batch could hold.
+    pub fn push_from(
+        &mut self,
+        message: MessageView<'_>,
+        failure: &Failure,
+        place: Option<(&Partition, Offset)>,
+    ) -> Result<(), DeadLetterError> {
+        let mut headers = self.headers(failure, message, place)?;
         let whole = headers.extend(message.headers());
         let error = match self.append_or_begin(message, whole) {
             Err(
@@ -80,7 +105,7 @@ impl DeadLetters {
             ) => error,
             other => return Ok(other?),
         };
-        let mut headers = self.headers(failure, message)?;
+        let mut headers = self.headers(failure, message, place)?;
         let is_older = |name: &str| name.starts_with(header::PREFIX);
         if !message.headers().iter().any(|(name, _)| is_older(name)) {
             return Err(error.into());
@@ -125,6 +150,7 @@ impl DeadLetters {
         &self,
         failure: &Failure,
         message: MessageView<'_>,
+        place: Option<(&Partition, Offset)>,
     ) -> Result<HeadersBuilder, HeaderError> {
         let mut headers = HeadersBuilder::new();
         let error = cut(&failure.error, header::MAX_ERROR_BYTES);
@@ -136,7 +162,13 @@ impl DeadLetters {
             .push(header::ATTEMPTS, failure.attempts.to_string().as_bytes())?
             .push(header::FIRST_FAILURE, failure.first_failure_ms.to_string().as_bytes())?
             .push(header::LAST_FAILURE, failure.last_failure_ms.to_string().as_bytes())?
-            .push(header::ROUTE, self.route.as_str().as_bytes())?;
+            .push(self.giver.0, self.giver.1.as_bytes())?;
+        if let Some((partition, offset)) = place {
+            headers
+                .push(header::STREAM, partition.stream.as_str().as_bytes())?
+                .push(header::PARTITION, partition.index.to_string().as_bytes())?
+                .push(header::OFFSET, offset.to_string().as_bytes())?;
+        }
         if let Some(stage) = &failure.stage {
             headers.push(header::STAGE, stage.as_str().as_bytes())?;
         }
@@ -201,6 +233,35 @@ mod tests {
             (header::STAGE, "keep"),
         ] {
             assert_eq!(letter.headers().get(name), Some(expected.as_bytes()), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_letter_of_a_group_names_it_and_where_the_message_stands() {
+        let mut builder = BatchBuilder::new();
+        builder.push("jobs.mail", Some(b"k"), &[], b"raw", 4).expect("it fits");
+        let batch = builder.finish().expect("one message");
+        let group = GroupName::parse("mailers").expect("a name");
+        let topic = Topic::parse("dead.mailers").expect("a topic");
+        let stream = crate::StreamName::parse("jobs").expect("a name");
+        let partition = Partition::new(stream, 3);
+        let mut letters = DeadLetters::of_group(&group, &topic, Limits::default());
+        let original = batch.get(0).expect("one message");
+        let place = Some((&partition, Offset(77)));
+        let failure = Failure { stage: None, plugin_digest: None, ..failure("no such address") };
+        letters.push_from(original, &failure, place).expect("it fits");
+        let letters = letters.finish();
+        let letter = letters[0].get(0).expect("one letter");
+        assert_eq!((letter.topic(), letter.key()), ("dead.mailers", Some(&b"k"[..])));
+        for (name, expected) in [
+            (header::GROUP, Some("mailers")),
+            (header::ROUTE, None),
+            (header::STREAM, Some("jobs")),
+            (header::PARTITION, Some("3")),
+            (header::OFFSET, Some("77")),
+            (header::TOPIC, Some("jobs.mail")),
+        ] {
+            assert_eq!(letter.headers().get(name), expected.map(str::as_bytes), "{name}");
         }
     }
 

@@ -8,6 +8,7 @@ mod chain;
 mod credit;
 mod dead_letter;
 mod explain;
+mod group;
 mod incoming;
 mod isolation;
 mod lane;
@@ -29,6 +30,11 @@ pub use chain::{Lineage, Link, MAX_HOPS, chained_lane_of, circles};
 pub use credit::{Credit, CreditExceeded};
 pub use dead_letter::{DeadLetterError, DeadLetters, Failure};
 pub use explain::{MetRoute, routes_met};
+pub use group::{
+    Candidate, Cause, Crew, CrewError, Dead, FailedMessage, GroupLedger, GroupMessage, GroupPolicy,
+    GroupPosition, LeaseId, MemberId, MemberLoad, Offer, OffsetRange, Ranges, Returned,
+    SettleError, Stand, Verb, assign, share,
+};
 pub use incoming::{Attempt, IncomingAction, IncomingLoad, IncomingPolicy};
 pub use isolation::{AfterFailure, DEFAULT_FAILED_CALLS, Isolation};
 pub use lane::lane_of;
@@ -37,8 +43,8 @@ pub use retention::{Aged, Extent, Retention, Trimmed};
 pub use retry::{Parking, Place, RetryPolicy};
 pub use rollback::{Counts, RollbackPolicy};
 pub use route::{
-    BatchPolicy, Destination, NameError, PluginName, RouteDefinition, RouteName, RouteSetError,
-    StageDefinition, StageName, StreamName, check_routes,
+    BatchPolicy, Destination, GroupName, NameError, PluginName, RouteDefinition, RouteName,
+    RouteSetError, StageDefinition, StageName, StreamName, check_routes,
 };
 pub use stream::{Partition, PartitionIndex};
 pub use streams::{Misplaced, StreamDefinition, StreamId, StreamTable};

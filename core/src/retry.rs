@@ -46,6 +46,12 @@ impl RetryPolicy {
         let most = (u64::from(self.first_ms) << doublings).min(u64::from(self.max_ms));
         (random % (most + 1)).max(asked_ms.min(LONGEST_ASKED_MS))
     }
+
+    /// The longest wait that can come of it.
+    #[must_use]
+    pub fn longest_ms(&self) -> u64 {
+        u64::from(self.max_ms).max(LONGEST_ASKED_MS)
+    }
 }
 
 /// What is parked: at a stage of the route, under a key or alone.

@@ -6,7 +6,7 @@ use waypost_protocol::{Pattern, Topic};
 
 use crate::{BreakerPolicy, Link, RetryPolicy, circles};
 
-/// Why text is no name of a route, stage or plugin.
+/// Why text is no name of a route, stage, stream, group or plugin.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0:?} is no name; names are 1 to 64 characters of a-z 0-9 -")]
 pub struct NameError(pub String);
@@ -49,6 +49,8 @@ names! {
     StageName;
     /// The name of a stream.
     StreamName;
+    /// The name of a group of consumers.
+    GroupName;
     /// The name of a plugin: its file in the plugin folder without `.wasm`.
     PluginName;
 }

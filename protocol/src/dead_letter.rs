@@ -1,6 +1,6 @@
 //! What a dead letter adds to the message that it keeps whole.
 //!
-//! Its topic is `$dead.<route>`; key, payload and the original headers stand byte for byte as they
+//! Its topic is `$dead.<route>`, or the one that its group keeps its dead letters on; key, payload and the original headers stand byte for byte as they
 //! came, the headers behind these: the first of a name is the router's. A value is text in UTF-8;
 //! times are milliseconds since the Unix epoch, in decimal.
 
@@ -12,6 +12,8 @@ pub const REASON: &str = "wp-dlq-reason";
 pub const ERROR: &str = "wp-dlq-error";
 /// The topic of the message when it failed.
 pub const TOPIC: &str = "wp-dlq-topic";
+/// The stream it came from, when one was the source.
+pub const STREAM: &str = "wp-dlq-stream";
 /// The partition it came from, when a stream was the source.
 pub const PARTITION: &str = "wp-dlq-partition";
 /// Its offset there.
@@ -26,6 +28,8 @@ pub const FIRST_FAILURE: &str = "wp-dlq-first-failure";
 pub const LAST_FAILURE: &str = "wp-dlq-last-failure";
 /// The route that gave up on it.
 pub const ROUTE: &str = "wp-dlq-route";
+/// The group that gave up on it.
+pub const GROUP: &str = "wp-dlq-group";
 /// The stage it failed in.
 pub const STAGE: &str = "wp-dlq-stage";
 /// SHA-256 of the plugin's artefact, in hexadecimal.
