@@ -1,7 +1,9 @@
 //! Why storage did not do what it was asked for.
 
-use waypost_core::Partition;
+use waypost_core::{GroupName, Partition};
 use waypost_protocol::{Epoch, ErrorCode, Offset, ProducerId, Sequence};
+
+use crate::Revision;
 
 /// Why a unit, a trim or an opened producer was not committed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -68,6 +70,20 @@ pub enum CommitError {
         /// Where the step would take it.
         to: Offset,
     },
+    /// Somebody else moved the group in a partition.
+    #[error(
+        "the group {group} stands at revision {stored:?} in {partition} where {expected:?} was expected"
+    )]
+    GroupMoved {
+        /// The group.
+        group: GroupName,
+        /// The partition that it reads.
+        partition: Partition,
+        /// What the step expected.
+        expected: Option<Revision>,
+        /// What is stored.
+        stored: Option<Revision>,
+    },
     /// The partition's offsets or another number of it are used up.
     #[error("{0} has used up its offsets")]
     Exhausted(Partition),
@@ -117,6 +133,7 @@ impl CommitError {
             Self::Closed => Some(ErrorCode::ShuttingDown),
             Self::ProgressMoved { .. }
             | Self::ProgressBack { .. }
+            | Self::GroupMoved { .. }
             | Self::Exhausted(_)
             | Self::Unreadable(_) => Some(ErrorCode::Internal),
             Self::Unknown { .. } => None,

@@ -12,14 +12,14 @@ use std::{
 };
 
 use waypost_core::{
-    Aged, ClaimVerdict, Extent, Partition, ProducerState, Retention, RouteName, StreamName,
-    Trimmed, check_claim,
+    Aged, ClaimVerdict, Extent, GroupName, Partition, ProducerState, Retention, RouteName,
+    StreamName, Trimmed, check_claim,
 };
 use waypost_protocol::{Epoch, Offset, ProducerId};
 
 use crate::{
-    Append, Appended, Bounds, CommitError, DeclareError, MessageId, OpenedProducer, ParkedMessage,
-    Step, Stored, Unit,
+    Append, Appended, Bounds, CommitError, DeclareError, GroupState, GroupStep, MessageId,
+    OpenedProducer, ParkedMessage, Revision, Step, Stored, Unit,
 };
 
 /// When a producer was seen is noted this coarsely, in milliseconds, so that a publish does not write it.
@@ -58,11 +58,13 @@ pub(crate) enum Effect {
     Progress(RouteName, Partition, Offset),
     Park(RouteName, Partition, Box<ParkedMessage>),
     Unpark(RouteName, Partition, MessageId),
+    /// What is kept of a group, or nothing more.
+    Group(GroupName, Partition, Option<Box<(Revision, GroupState)>>),
     /// The batch with this base offset is gone.
     Trim(Partition, Offset),
 }
 
-/// Everything but the batches themselves and the parked messages.
+/// Everything but the batches themselves, the parked messages and the positions of groups.
 #[derive(Debug, Default)]
 pub(crate) struct Ledger {
     pub(crate) streams: BTreeMap<StreamName, StreamRecord>,
@@ -70,6 +72,7 @@ pub(crate) struct Ledger {
     pub(crate) producers: HashMap<ProducerId, ProducerRecord>,
     pub(crate) claims: HashMap<(Partition, ProducerId), ProducerState>,
     pub(crate) progress: HashMap<(RouteName, Partition), Offset>,
+    pub(crate) groups: BTreeMap<(GroupName, Partition), Revision>,
     pub(crate) max_producers: usize,
 }
 
@@ -167,6 +170,7 @@ impl Ledger {
         if let Some(step) = &unit.step {
             self.check_step(step)?;
         }
+        unit.groups.iter().try_for_each(|step| self.check_group(step))?;
         let mut draft = Draft::default();
         let mut appended = Vec::with_capacity(unit.appends.len());
         for append in unit.appends {
@@ -176,7 +180,35 @@ impl Ledger {
         if let Some(step) = unit.step {
             self.take_step(step, &mut effects);
         }
+        effects.extend(unit.groups.into_iter().map(|step| self.take_group(step)));
         Ok((appended, effects))
+    }
+
+    fn check_group(&self, step: &GroupStep) -> Result<(), CommitError> {
+        let GroupStep { group, source, from, .. } = step;
+        if !self.places.contains_key(source) {
+            return Err(CommitError::UnknownPartition(source.clone()));
+        }
+        let stored = self.groups.get(&(group.clone(), source.clone())).copied();
+        if stored == *from {
+            return Ok(());
+        }
+        let (group, partition, expected) = (group.clone(), source.clone(), *from);
+        Err(CommitError::GroupMoved { group, partition, expected, stored })
+    }
+
+    fn take_group(&mut self, step: GroupStep) -> Effect {
+        let GroupStep { group, source, from, to } = step;
+        let key = (group.clone(), source.clone());
+        let kept = to.map(|state| {
+            let next = from.map_or(0, |revision| revision.0.saturating_add(1));
+            Box::new((Revision(next), state))
+        });
+        match &kept {
+            Some(kept) => self.groups.insert(key, kept.0),
+            None => self.groups.remove(&key),
+        };
+        Effect::Group(group, source, kept)
     }
 
     fn check_step(&self, step: &Step) -> Result<(), CommitError> {

@@ -11,13 +11,13 @@ use std::{
 
 use futures_core::future::BoxFuture;
 use tokio::sync::watch;
-use waypost_core::{Aged, Partition, Retention, RouteName, StreamName};
+use waypost_core::{Aged, GroupName, Partition, Retention, RouteName, StreamName};
 use waypost_protocol::{Epoch, Offset, ProducerId};
 
 use crate::{
-    AtomicScope, Bounds, Chunk, CommitError, CommitNumber, Committed, DeclareError, Fence, Head,
-    MessageId, OpenedProducer, ParkedMessage, Promises, ReadError, ReadLimit, Seek, Storage,
-    Stored, TrimReport, Unit,
+    AtomicScope, Bounds, Chunk, CommitError, CommitNumber, Committed, DeclareError, Fence,
+    GroupState, Head, KeptGroup, MessageId, OpenedProducer, ParkedMessage, Promises, ReadError,
+    ReadLimit, Revision, Seek, Storage, Stored, TrimReport, Unit,
     ledger::{Effect, Ledger},
 };
 
@@ -40,6 +40,7 @@ struct Inner {
     logs: HashMap<Partition, VecDeque<Stored>>,
     heads: HashMap<Partition, watch::Sender<Offset>>,
     parked: BTreeMap<(RouteName, Partition, MessageId), ParkedMessage>,
+    groups: BTreeMap<(GroupName, Partition), (Revision, GroupState)>,
     full: bool,
 }
 
@@ -53,6 +54,7 @@ impl MemoryStorage {
             logs: HashMap::new(),
             heads: HashMap::new(),
             parked: BTreeMap::new(),
+            groups: BTreeMap::new(),
             full: false,
         };
         Self { inner: Mutex::new(inner), fence: Fence::default() }
@@ -112,6 +114,12 @@ impl Inner {
                 self.parked.insert((route, source, parked.id), *parked);
             }
             Effect::Unpark(route, source, id) => drop(self.parked.remove(&(route, source, id))),
+            Effect::Group(group, partition, Some(kept)) => {
+                self.groups.insert((group, partition), *kept);
+            }
+            Effect::Group(group, partition, None) => {
+                self.groups.remove(&(group, partition));
+            }
             Effect::Trim(partition, _) => {
                 self.logs.get_mut(&partition).and_then(VecDeque::pop_front);
             }
@@ -326,6 +334,23 @@ impl Storage for MemoryStorage {
             inner.parked.iter().filter(of_route).map(|(_, parked)| parked.clone()).collect()
         });
         ready(parked)
+    }
+
+    fn groups(&self) -> BoxFuture<'_, Result<Vec<GroupName>, ReadError>> {
+        let mut names: Vec<_> = self.lock().groups.keys().map(|(name, _)| name.clone()).collect();
+        names.dedup();
+        ready(Ok(names))
+    }
+
+    fn group(&self, group: GroupName) -> BoxFuture<'_, Result<Vec<KeptGroup>, ReadError>> {
+        let inner = self.lock();
+        let own = inner.groups.iter().filter(|((name, _), _)| *name == group);
+        let kept = own.map(|((_, source), (revision, state))| KeptGroup {
+            source: source.clone(),
+            revision: *revision,
+            state: state.clone(),
+        });
+        ready(Ok(kept.collect()))
     }
 }
 

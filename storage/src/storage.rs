@@ -3,11 +3,11 @@
 use std::{fmt, num::NonZeroU32};
 
 use futures_core::future::BoxFuture;
-use waypost_core::{Partition, Retention, RouteName, StreamName, Trimmed};
+use waypost_core::{GroupName, Partition, Retention, RouteName, StreamName, Trimmed};
 use waypost_protocol::{Epoch, Offset, ProducerId};
 
 use crate::{
-    Append, Appended, Bounds, Chunk, CommitError, Committed, DeclareError, Fence, Head,
+    Append, Appended, Bounds, Chunk, CommitError, Committed, DeclareError, Fence, Head, KeptGroup,
     ParkedMessage, ReadError, ReadLimit, Seek, Unit,
 };
 
@@ -210,6 +210,20 @@ pub trait Storage: Send + Sync + 'static {
         route: RouteName,
         source: Partition,
     ) -> BoxFuture<'_, Result<Vec<ParkedMessage>, ReadError>>;
+
+    /// The groups that something is kept of, by name.
+    ///
+    /// # Errors
+    ///
+    /// The engine failed.
+    fn groups(&self) -> BoxFuture<'_, Result<Vec<GroupName>, ReadError>>;
+
+    /// What is kept of a group, by partition; nothing of one that does not exist.
+    ///
+    /// # Errors
+    ///
+    /// Something is damaged, or the engine failed.
+    fn group(&self, group: GroupName) -> BoxFuture<'_, Result<Vec<KeptGroup>, ReadError>>;
 }
 
 #[cfg(test)]

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use waypost_core::{Claim, Partition, RouteName, StageName};
-use waypost_protocol::{Batch, Envelope, Offset};
+use waypost_core::{Claim, GroupName, GroupPosition, Partition, RouteName, StageName};
+use waypost_protocol::{Batch, Envelope, Offset, Pattern};
 
 /// The number of a commit. Numbers have no gaps and never go back; one commit may carry several units.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
@@ -15,7 +15,8 @@ impl fmt::Display for CommitNumber {
     }
 }
 
-/// Everything that happens at once or not at all: a publish, or a step of a route with its outputs.
+/// Everything that happens at once or not at all: a publish, a step of a route with its outputs, or steps of groups
+/// with their dead letters.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Unit {
     /// Batches to append, in order. One that its producer stored before is skipped; one that is refused
@@ -23,6 +24,8 @@ pub struct Unit {
     pub appends: Vec<Append>,
     /// How far a route came, and what it parked.
     pub step: Option<Step>,
+    /// How far groups came; each partition of a group once.
+    pub groups: Vec<GroupStep>,
 }
 
 /// A batch on its way into a partition.
@@ -80,6 +83,50 @@ pub struct Step {
     pub unpark: Vec<MessageId>,
 }
 
+/// Counts what was stored of a group in a partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Revision(pub u64);
+
+impl fmt::Display for Revision {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
+/// How far a group came in one partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupStep {
+    /// The group.
+    pub group: GroupName,
+    /// The partition that it reads.
+    pub source: Partition,
+    /// The revision that must be stored, `None` where nothing is: another owner of the partition would have moved
+    /// it.
+    pub from: Option<Revision>,
+    /// What is stored from now on, as the next revision; `None` forgets the group in this partition.
+    pub to: Option<GroupState>,
+}
+
+/// What is kept of a group in one partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct GroupState {
+    /// The topics that it takes.
+    pub pattern: Pattern,
+    /// How far it came.
+    pub position: GroupPosition,
+}
+
+/// What was found of a group in one partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptGroup {
+    /// The partition.
+    pub source: Partition,
+    /// What its next step must name.
+    pub revision: Revision,
+    /// What is kept.
+    pub state: GroupState,
+}
+
 /// A message that waits to be tried again, whole.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ParkedMessage {
@@ -129,12 +176,14 @@ impl Unit {
     /// A unit that appends one batch.
     #[must_use]
     pub fn append(append: Append) -> Self {
-        Self { appends: vec![append], step: None }
+        Self { appends: vec![append], ..Self::default() }
     }
 
     /// Whether it makes the store larger for longer than a moment.
     pub(crate) fn grows(&self) -> bool {
-        !self.appends.is_empty() || self.step.as_ref().is_some_and(|step| !step.park.is_empty())
+        !self.appends.is_empty()
+            || self.step.as_ref().is_some_and(|step| !step.park.is_empty())
+            || self.groups.iter().any(|step| step.from.is_none())
     }
 }
 

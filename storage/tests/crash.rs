@@ -105,7 +105,7 @@ async fn child_that_writes_until_it_is_killed() {
             park: Vec::new(),
             unpark: Vec::new(),
         };
-        let unit = Unit { appends: vec![append(1, number)], step: Some(step) };
+        let unit = Unit { appends: vec![append(1, number)], step: Some(step), ..Unit::default() };
         storage.commit(unit).await.expect("the progress is ours");
         println!("\nack {number}");
     }

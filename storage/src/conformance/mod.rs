@@ -4,6 +4,7 @@
 //! process, [`check_kept`] with one that opens the same store again. A failed expectation panics with its
 //! place. What depends on the engine is asked of its [promises](Storage::promises).
 
+mod groups;
 mod producers;
 mod reading;
 mod routes;
@@ -39,7 +40,9 @@ pub async fn check<S: Storage, F: Future<Output = S>>(fresh: impl Fn() -> F) {
             11 => trimming::what_is_trimmed_is_counted_and_gone(&*storage).await,
             12 => trimming::a_partition_that_was_trimmed_empty_goes_on_counting(&*storage).await,
             13 => trimming::a_long_trim_says_that_there_is_more(&*storage).await,
-            14 => a_fence_ends_writing_and_leaves_reading(&*storage).await,
+            14 => groups::a_group_moves_with_its_dead_letters_or_not_at_all(&*storage).await,
+            15 => groups::what_is_kept_of_groups_is_found_by_name(&*storage).await,
+            16 => a_fence_ends_writing_and_leaves_reading(&*storage).await,
             _ => return,
         }
     }
@@ -56,6 +59,7 @@ pub async fn check_kept<S: Storage, F: Future<Output = S>, C: Future<Output = ()
     declare(&storage).await;
     producers::prepare(&storage).await;
     routes::prepare(&storage).await;
+    groups::prepare(&storage).await;
     trimming::prepare(&storage).await;
     for round in 0..2 {
         let before = snapshot(&storage).await;
@@ -64,6 +68,7 @@ pub async fn check_kept<S: Storage, F: Future<Output = S>, C: Future<Output = ()
         assert_eq!(snapshot(&storage).await, before, "bounds and batches are kept");
         producers::still_knows(&storage, round).await;
         routes::still_knows(&storage, round).await;
+        groups::still_knows(&storage, round).await;
         declare(&storage).await;
     }
 }

@@ -49,7 +49,8 @@ pub(super) async fn each_batch_is_stored_once_and_in_sequence(storage: &impl Sto
     // Both of a unit's batches count, also against each other.
     let appends =
         vec![by(PRODUCER, 1, 5, 0, 1), by(PRODUCER, 1, 6, 0, 1), by(PRODUCER, 1, 5, 0, 1)];
-    let unit = storage.commit(Unit { appends, step: None }).await.expect("it is in sequence");
+    let unit =
+        storage.commit(Unit { appends, ..Unit::default() }).await.expect("it is in sequence");
     assert_eq!(unit.appends.get(2), Some(&Appended::Duplicate { first_offset: Some(Offset(15)) }));
     let read = texts(&read_from(storage, 0, 0).await);
     assert_eq!(read, ["before", "1/0", "1/3", "1/5", "1/6"]);
@@ -81,7 +82,7 @@ pub(super) async fn older_lives_are_fenced_and_forgotten_producers_unknown(stora
 pub(super) async fn a_refused_batch_refuses_its_unit(storage: &impl Storage) {
     open(storage, PRODUCER, 1, 0).await;
     let appends = vec![append(0, 1, "x", 0), by(PRODUCER, 1, 0, 1, 1), by(PRODUCER, 1, 9, 2, 1)];
-    let refused = storage.commit(Unit { appends, step: None }).await;
+    let refused = storage.commit(Unit { appends, ..Unit::default() }).await;
     assert!(matches!(refused, Err(CommitError::OutOfSequence { .. })), "{refused:?}");
     for index in 0..super::PARTITIONS {
         assert!(read_from(storage, index, 0).await.is_empty(), "nothing of it was stored");

@@ -19,7 +19,7 @@ pub(super) async fn batches_come_back_as_they_were_at_consecutive_offsets(storag
     assert_eq!(offsets, [0, 0, 3], "each partition counts for itself");
     let unit = Unit {
         appends: vec![append(0, 2, "c", 9), append(2, 1, "d", 9), append(0, 1, "e", 12)],
-        step: None,
+        ..Unit::default()
     };
     let committed = storage.commit(unit).await.expect("it is committed");
     assert_eq!(committed.appends.len(), 3);

@@ -55,7 +55,8 @@ pub(super) async fn progress_moves_with_its_outputs_or_not_at_all(storage: &impl
         let origin = Origin { route: route("quakes"), source: partition(0), messages };
         crate::Append { origin: Some(origin), ..append(1, 1, text, 0) }
     };
-    let unit = |step, text| Unit { appends: vec![output(1, text)], step: Some(step) };
+    let unit =
+        |step, text| Unit { appends: vec![output(1, text)], step: Some(step), ..Unit::default() };
     storage.commit(unit(step(None, 2), "one")).await.expect("it is the first step");
     assert_eq!(progress(storage, "quakes", 0).await, Some(2));
     let moved = storage.commit(unit(step(None, 3), "again")).await;
@@ -80,7 +81,7 @@ pub(super) async fn parked_messages_come_back_whole_and_in_order(storage: &impl 
     let [first, second, third] = all.clone();
     let park = vec![third.clone(), first.clone(), second.clone()];
     let commit = async |step| {
-        let committed = storage.commit(Unit { appends: vec![], step: Some(step) }).await;
+        let committed = storage.commit(Unit { step: Some(step), ..Unit::default() }).await;
         committed.expect("the progress is the expected one")
     };
     let found =
@@ -96,7 +97,7 @@ pub(super) async fn parked_messages_come_back_whole_and_in_order(storage: &impl 
 
 pub(super) async fn prepare(storage: &impl Storage) {
     let park = vec![parked(id(1, 0, 0), 1)];
-    let unit = Unit { appends: vec![], step: Some(Step { park, ..step(None, 10) }) };
+    let unit = Unit { step: Some(Step { park, ..step(None, 10) }), ..Unit::default() };
     storage.commit(unit).await.expect("it is the first step");
 }
 
@@ -105,6 +106,6 @@ pub(super) async fn still_knows(storage: &impl Storage, round: u64) {
     assert_eq!(progress(storage, "quakes", 0).await, Some(10 + round));
     let found = storage.parked(route("quakes"), partition(0)).await;
     assert_eq!(found, Ok(vec![parked(id(1, 0, 0), 1)]));
-    let unit = Unit { appends: vec![], step: Some(step(Some(10 + round), 11 + round)) };
+    let unit = Unit { step: Some(step(Some(10 + round), 11 + round)), ..Unit::default() };
     storage.commit(unit).await.expect("the progress is the expected one");
 }

@@ -53,7 +53,7 @@ pub(super) async fn a_partition_that_was_trimmed_empty_goes_on_counting(storage:
 
 pub(super) async fn a_long_trim_says_that_there_is_more(storage: &impl Storage) {
     let appends = (0..2500).map(|_| append(0, 1, "x", 0)).collect();
-    storage.commit(Unit { appends, step: None }).await.expect("it is committed");
+    storage.commit(Unit { appends, ..Unit::default() }).await.expect("it is committed");
     let one = Retention { max_messages: Some(1), ..Retention::default() };
     let mut gone = 0;
     loop {

@@ -12,9 +12,10 @@
 //! | `state` | `i`, producer u64 | [`ProducerValue`](super::records::ProducerValue) |
 //! | `state` | `c`, stream u32, partition u32, producer u64 | [`ClaimsValue`](super::records::ClaimsValue) |
 //! | `state` | `r`, stream u32, partition u32, route | next offset u64 |
+//! | `state` | `g`, length of group u8, group, stream u32, partition u32 | [`GroupValue`](super::records::GroupValue) |
 //! | `state` | `q`, stream u32, partition u32, length of route u8, route, offset u64, stage u16, index u32 | [`ParkedValue`](super::records::ParkedValue) |
 
-use waypost_core::RouteName;
+use waypost_core::{GroupName, RouteName};
 use waypost_protocol::{Offset, ProducerId};
 
 use crate::{CommitNumber, MessageId};
@@ -31,6 +32,7 @@ pub(super) const PRODUCER: u8 = b'i';
 pub(super) const CLAIMS: u8 = b'c';
 pub(super) const PROGRESS: u8 = b'r';
 pub(super) const PARKED: u8 = b'q';
+pub(super) const GROUP: u8 = b'g';
 
 /// A partition by the number of its stream and its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -80,6 +82,13 @@ impl PartitionKey {
         key
     }
 
+    /// The key of what is kept of a group.
+    pub(super) fn group(self, group: &GroupName) -> Vec<u8> {
+        let mut key = group_prefix(group);
+        key.extend_from_slice(&self.bytes());
+        key
+    }
+
     fn tagged(self, tag: u8, rest: &[u8]) -> Vec<u8> {
         let mut key = vec![tag];
         key.extend_from_slice(&self.bytes());
@@ -116,6 +125,23 @@ pub(super) fn stream(name: &str) -> Vec<u8> {
 
 pub(super) fn producer(producer: ProducerId) -> Vec<u8> {
     [&[PRODUCER][..], &producer.0.to_be_bytes()].concat()
+}
+
+/// What the keys of a group begin with.
+pub(super) fn group_prefix(group: &GroupName) -> Vec<u8> {
+    // A name has at most 64 bytes.
+    let length = u8::try_from(group.as_str().len()).unwrap_or(u8::MAX);
+    [&[GROUP, length], group.as_str().as_bytes()].concat()
+}
+
+/// The group and the partition in a key of what is kept of a group.
+pub(super) fn group_of(key: &[u8]) -> Option<(GroupName, PartitionKey)> {
+    let (length, rest) = key.get(1..)?.split_first()?;
+    let (name, rest) = rest.split_at_checked(usize::from(*length))?;
+    let group = GroupName::parse(std::str::from_utf8(name).ok()?).ok()?;
+    let (stream, partition) = rest.split_first_chunk::<4>()?;
+    let (stream, partition) = (u32::from_be_bytes(*stream), partition.try_into().ok()?);
+    Some((group, PartitionKey { stream, partition: u32::from_be_bytes(partition) }))
 }
 
 /// The slot of a commit in `commits`.
@@ -156,6 +182,18 @@ mod tests {
         let key = HERE.progress(&route);
         assert_eq!(PartitionKey::split(&key), Some((HERE, b"quakes".as_slice())));
         assert_eq!(PartitionKey::split(b"p123"), None);
+    }
+
+    #[test]
+    fn a_group_has_keys_that_name_it_and_its_partition() {
+        let [short, long] =
+            ["mail", "mailers"].map(|name| GroupName::parse(name).expect("a valid name"));
+        let key = HERE.group(&long);
+        assert!(key.starts_with(&group_prefix(&long)) && !key.starts_with(&group_prefix(&short)));
+        assert_eq!(group_of(&key), Some((long, HERE)));
+        for cut in [&key[..key.len() - 1], b"g", b"g\x09mail"] {
+            assert_eq!(group_of(cut), None);
+        }
     }
 
     #[test]

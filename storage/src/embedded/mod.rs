@@ -28,13 +28,13 @@ use tokio::{
     task::spawn_blocking,
 };
 use watch::Watch;
-use waypost_core::{Partition, Retention, RouteName, StreamName};
+use waypost_core::{GroupName, Partition, Retention, RouteName, StreamName};
 use waypost_protocol::{Epoch, Offset, ProducerId};
 use writer::{Reply, Request, Writer};
 
 use crate::{
-    AtomicScope, Bounds, Chunk, CommitError, Committed, DeclareError, Fence, Head, OpenedProducer,
-    ParkedMessage, Promises, ReadError, ReadLimit, Seek, Storage, TrimReport, Unit,
+    AtomicScope, Bounds, Chunk, CommitError, Committed, DeclareError, Fence, Head, KeptGroup,
+    OpenedProducer, ParkedMessage, Promises, ReadError, ReadLimit, Seek, Storage, TrimReport, Unit,
 };
 
 /// How the embedded engine works.
@@ -287,6 +287,23 @@ impl Storage for EmbeddedStorage {
         Box::pin(async move {
             let (key, _) = self.shared.place(&source)?;
             self.read_disk(move |store| store.parked((&source, key), &route)).await
+        })
+    }
+
+    fn groups(&self) -> BoxFuture<'_, Result<Vec<GroupName>, ReadError>> {
+        Box::pin(self.read_disk(Store::groups))
+    }
+
+    fn group(&self, group: GroupName) -> BoxFuture<'_, Result<Vec<KeptGroup>, ReadError>> {
+        Box::pin(async move {
+            let found = self.read_disk(move |store| store.group(&group)).await?;
+            let partitions = self.shared.by_key();
+            let kept = found.into_iter().map(|(key, revision, state)| {
+                let closed = || ReadError::Failed("storage is closed".to_owned());
+                let source = partitions.get(&key).cloned().ok_or_else(closed)?;
+                Ok(KeptGroup { source, revision, state })
+            });
+            kept.collect()
         })
     }
 }

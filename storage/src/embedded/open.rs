@@ -201,7 +201,9 @@ fn sync_folder(folder: &Path) -> io::Result<()> {
 fn load(store: &Store, max_producers: usize, path: &Path) -> Result<Ledger, OpenError> {
     let damaged = |what: String| OpenError::Damaged { path: path.to_owned(), what };
     let mut ledger = Ledger::new(max_producers);
-    for tag in [keys::STREAM, keys::PLACE, keys::PRODUCER, keys::CLAIMS, keys::PROGRESS] {
+    for tag in
+        [keys::STREAM, keys::PLACE, keys::PRODUCER, keys::CLAIMS, keys::PROGRESS, keys::GROUP]
+    {
         for entry in store.states(&[tag]) {
             let (key, value) = entry.map_err(|error| damaged(error.to_string()))?;
             let taken = take(&mut ledger, tag, &key, &value);
@@ -238,6 +240,11 @@ fn take(ledger: &mut Ledger, tag: u8, key: &[u8], value: &[u8]) -> Option<()> {
         keys::PRODUCER => {
             let id = ProducerId(keys::number_of(key.get(1..)?)?);
             ledger.producers.insert(id, records::decode_producer(value)?);
+        }
+        keys::GROUP => {
+            let (group, place) = keys::group_of(key)?;
+            let (revision, _) = records::decode_group(value)?;
+            ledger.groups.insert((group, partition_of(ledger, place)?), revision);
         }
         _ => {
             let (place, rest) = PartitionKey::split(key)?;

@@ -2,12 +2,14 @@
 
 use bytes::Bytes;
 use prost::Message;
-use waypost_core::{Extent, ProducerState, Run, StageName};
-use waypost_protocol::{Batch, Envelope, Epoch, Limits, Offset, Sequence};
+use waypost_core::{
+    Extent, FailedMessage, GroupPosition, OffsetRange, ProducerState, Ranges, Run, StageName,
+};
+use waypost_protocol::{Batch, Envelope, Epoch, Limits, Offset, Pattern, Sequence};
 
 use super::keys;
 use crate::{
-    Bounds, ParkedMessage,
+    Bounds, GroupState, ParkedMessage, Revision,
     ledger::{Place, ProducerRecord, StreamRecord},
 };
 
@@ -75,6 +77,39 @@ pub(super) struct ParkedValue {
     envelope_checksum: u32,
     #[prost(bytes = "bytes", tag = "8")]
     batch: Bytes,
+}
+
+/// What is kept of a group in one partition.
+#[derive(Clone, PartialEq, Message)]
+pub(super) struct GroupValue {
+    #[prost(uint64, tag = "1")]
+    revision: u64,
+    #[prost(string, tag = "2")]
+    pattern: String,
+    #[prost(uint64, tag = "3")]
+    floor: u64,
+    /// How far the first of each range is behind the floor, or behind the last of the one before, and how many
+    /// follow it.
+    #[prost(uint64, repeated, tag = "4")]
+    done: Vec<u64>,
+    #[prost(message, repeated, tag = "5")]
+    failed: Vec<FailedValue>,
+}
+
+/// A message that failed in a group.
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(super) struct FailedValue {
+    /// How far it is behind the floor.
+    #[prost(uint64, tag = "1")]
+    behind: u64,
+    #[prost(uint32, tag = "2")]
+    failures: u32,
+    #[prost(uint64, tag = "3")]
+    due_ms: u64,
+    #[prost(uint64, tag = "4")]
+    first_failure_ms: u64,
+    #[prost(fixed64, optional, tag = "5")]
+    key: Option<u64>,
 }
 
 pub(super) fn encode_stream(record: StreamRecord) -> Vec<u8> {
@@ -157,4 +192,58 @@ pub(super) fn decode_parked(key: &[u8], value: Bytes) -> Result<ParkedMessage, S
         envelope: envelope.map_err(|error| error.to_string())?,
         batch: batch.map_err(|error| error.to_string())?,
     })
+}
+
+pub(super) fn encode_group(revision: Revision, state: &GroupState) -> Vec<u8> {
+    let GroupState { pattern, position: GroupPosition { floor, done, failed } } = state;
+    let mut last = floor.0;
+    let runs = done.iter().flat_map(|OffsetRange { first, last: end }| {
+        let behind = first.0.saturating_sub(last);
+        last = end.0;
+        [behind, end.0.saturating_sub(first.0)]
+    });
+    let failed = failed.iter().map(|each| FailedValue {
+        behind: each.offset.0.saturating_sub(floor.0),
+        failures: each.failures,
+        due_ms: each.due_ms,
+        first_failure_ms: each.first_failure_ms,
+        key: each.key,
+    });
+    GroupValue {
+        revision: revision.0,
+        pattern: pattern.to_string(),
+        floor: floor.0,
+        done: runs.collect(),
+        failed: failed.collect(),
+    }
+    .encode_to_vec()
+}
+
+/// Checks that the position says what can be.
+pub(super) fn decode_group(value: &[u8]) -> Option<(Revision, GroupState)> {
+    let GroupValue { revision, pattern, floor, done, failed } = GroupValue::decode(value).ok()?;
+    let (runs, rest) = done.as_chunks::<2>();
+    let mut last = floor;
+    let ranges = runs.iter().map(|&[behind, more]| {
+        let first = last.checked_add(behind)?;
+        last = first.checked_add(more)?;
+        Some(OffsetRange { first: Offset(first), last: Offset(last) })
+    });
+    let ranges: Vec<OffsetRange> = ranges.collect::<Option<_>>()?;
+    let failed = failed.into_iter().map(|each| {
+        Some(FailedMessage {
+            offset: Offset(floor.checked_add(each.behind)?),
+            key: each.key,
+            failures: each.failures,
+            due_ms: each.due_ms,
+            first_failure_ms: each.first_failure_ms,
+        })
+    });
+    let position = GroupPosition {
+        floor: Offset(floor),
+        done: Ranges::restore(ranges)?,
+        failed: failed.collect::<Option<_>>()?,
+    };
+    let state = GroupState { pattern: Pattern::parse(&pattern).ok()?, position };
+    (rest.is_empty() && state.position.is_sound()).then_some((Revision(revision), state))
 }

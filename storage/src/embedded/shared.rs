@@ -76,6 +76,12 @@ impl Shared {
         self.shown(partition, |shown| (shown.key, shown.bounds))
     }
 
+    /// The partitions that keys stand for.
+    pub(super) fn by_key(&self) -> HashMap<PartitionKey, Partition> {
+        let partitions = self.partitions.read().unwrap_or_else(PoisonError::into_inner);
+        partitions.iter().map(|(partition, shown)| (shown.key, partition.clone())).collect()
+    }
+
     pub(super) fn head(&self, partition: &Partition) -> Result<Head, ReadError> {
         self.shown(partition, |shown| Head::new(shown.head.subscribe()))
     }

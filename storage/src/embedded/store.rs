@@ -7,7 +7,7 @@ use fjall::{
     CompressionType, Database, Guard, Keyspace, KeyspaceCreateOptions, KvSeparationOptions,
     PersistMode, config::CompressionPolicy,
 };
-use waypost_core::{Aged, Partition, RouteName};
+use waypost_core::{Aged, GroupName, Partition, RouteName};
 use waypost_protocol::Offset;
 
 use super::{
@@ -15,7 +15,8 @@ use super::{
     records, value,
 };
 use crate::{
-    Bounds, Chunk, CommitNumber, ParkedMessage, ReadError, ReadLimit, memory::ChunkBuilder,
+    Bounds, Chunk, CommitNumber, GroupState, ParkedMessage, ReadError, ReadLimit, Revision,
+    memory::ChunkBuilder,
 };
 
 /// Journals are kept until everything in them stands in tables as well; this bounds what is read at a start.
@@ -258,6 +259,37 @@ impl Store {
             })
         });
         entries.collect()
+    }
+
+    /// The groups that something is kept of.
+    pub(super) fn groups(&self) -> Result<Vec<GroupName>, ReadError> {
+        let names = self.states(&[keys::GROUP]).map(|entry| {
+            let (key, _) = entry.map_err(|error| ReadError::Failed(error.to_string()))?;
+            let damaged = || ReadError::Failed(format!("the state {key:?} does not decode"));
+            keys::group_of(&key).map(|(group, _)| group).ok_or_else(damaged)
+        });
+        let mut names: Vec<GroupName> = names.collect::<Result<_, _>>()?;
+        names.dedup();
+        // Keys begin with the length of the name.
+        names.sort_unstable();
+        Ok(names)
+    }
+
+    /// What is kept of a group.
+    pub(super) fn group(
+        &self,
+        group: &GroupName,
+    ) -> Result<Vec<(PartitionKey, Revision, GroupState)>, ReadError> {
+        let prefix = keys::group_prefix(group);
+        let kept = self.states(&prefix).map(|entry| {
+            let (key, value) = entry.map_err(|error| ReadError::Failed(error.to_string()))?;
+            let found = keys::group_of(&key).zip(records::decode_group(&value));
+            let found = found.map(|((_, place), (revision, state))| (place, revision, state));
+            let damaged =
+                || ReadError::Failed(format!("what is kept of the group {group} is damaged"));
+            found.ok_or_else(damaged)
+        });
+        kept.collect()
     }
 }
 

@@ -7,9 +7,12 @@ use std::{
     sync::atomic::{AtomicU32, Ordering},
 };
 
+use waypost_core::GroupPosition;
+use waypost_protocol::Pattern;
+
 use super::*;
 use crate::{
-    CommitNumber, conformance,
+    CommitNumber, GroupState, GroupStep, conformance,
     testing::{append, partition},
 };
 
@@ -53,6 +56,38 @@ async fn reads_from_disk_keep_the_same_as_reads_from_memory() {
         EmbeddedStorage::open(config).expect("the store opens")
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_groups_are_kept_and_each_is_found_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    written(folder.path(), 1).await;
+    let name = |number: u64| GroupName::parse(&format!("g{number}")).expect("a valid name");
+    let state = |number: u64| GroupState {
+        pattern: Pattern::parse("orders.>").expect("a valid pattern"),
+        position: GroupPosition::at(Offset(number)),
+    };
+    let step = |number: u64| GroupStep {
+        group: name(number),
+        source: partition(0),
+        from: None,
+        to: Some(state(number)),
+    };
+    let storage = open(folder.path());
+    for thousand in 0..10 {
+        let groups = (thousand * 1000..(thousand + 1) * 1000).map(step).collect();
+        storage.commit(Unit { groups, ..Unit::default() }).await.expect("they are new");
+    }
+    storage.close().await;
+    let storage = open(folder.path());
+    assert_eq!(storage.groups().await.map(|names| names.len()), Ok(10_000));
+    for number in [0, 9_999] {
+        let kept = storage.group(name(number)).await.expect("it is readable");
+        let expected =
+            KeptGroup { source: partition(0), revision: crate::Revision(0), state: state(number) };
+        assert_eq!(kept, [expected]);
+    }
+    storage.close().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

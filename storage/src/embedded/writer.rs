@@ -316,6 +316,7 @@ impl Writer {
             | Effect::Progress(_, partition, _)
             | Effect::Park(_, partition, _)
             | Effect::Unpark(_, partition, _)
+            | Effect::Group(_, partition, _)
             | Effect::Trim(partition, _) => self.key(partition),
         };
         // The ledger gives effects of partitions of declared streams only.
@@ -343,6 +344,10 @@ impl Writer {
                 put(Space::State, key.parked(route, parked.id), Some(value));
             }
             Effect::Unpark(route, _, id) => put(Space::State, key.parked(route, *id), None),
+            Effect::Group(group, _, kept) => {
+                let encode = |kept: &(_, _)| records::encode_group(kept.0, &kept.1).into();
+                put(Space::State, key.group(group), kept.as_deref().map(encode));
+            }
             Effect::Trim(_, base) => {
                 put(Space::Index, key.batch(*base).to_vec(), None);
                 put(Space::Log, key.batch(*base).to_vec(), None);
