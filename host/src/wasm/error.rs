@@ -68,6 +68,9 @@ pub enum PluginError {
         "the folder of compiled artefacts lost the artefact at once; see that nothing else writes there"
     )]
     CacheLost,
+    /// The router ends, or failed on its own account.
+    #[error("the router ended before the plugin was tried")]
+    Interrupted,
     /// It imports what the router does not offer.
     #[error(
         "the plugin imports {0}, which the router does not offer; plugins may import log, clock, random and metrics of waypost:plugin@1.0.0"
@@ -127,7 +130,10 @@ impl PluginError {
             Self::Call { failure, .. } | Self::SelfTest(failure) => {
                 failure.code == ErrorCode::PluginTimeout
             }
-            Self::CompileWallClock { .. } | Self::Compiler(_) | Self::CacheLost => true,
+            Self::CompileWallClock { .. }
+            | Self::Compiler(_)
+            | Self::CacheLost
+            | Self::Interrupted => true,
             _ => false,
         }
     }
@@ -144,6 +150,7 @@ impl PluginError {
             Self::CompileTime { .. } | Self::CompileWallClock { .. } => "compile_time",
             Self::CompileMemory { .. } => "compile_memory",
             Self::Compiler(_) | Self::CacheLost => "compiler",
+            Self::Interrupted => "interrupted",
             Self::UnknownImport(_) | Self::UndeclaredImport(_) => "import",
             Self::NotGranted(_) => "grant",
             Self::Contract(_) => "contract",

@@ -23,7 +23,7 @@ use super::SandboxLimits;
 
 /// How often a running guest yields. Also the precision of deadlines.
 pub(super) const TICK: Duration = Duration::from_millis(1);
-/// A guest may take so much longer on the wall clock than it may run.
+/// A guest may take so much longer on the wall clock than it may run, not counting where others ran instead.
 const WALL_CLOCK_FACTOR: u32 = 10;
 /// Instances, memories and tables that one plugin may be made of.
 const PARTS: usize = 16;
@@ -71,6 +71,15 @@ pub(super) struct CallClock {
     ran: AtomicU64,
     /// The thread's CPU time when the guest was last resumed.
     resumed: AtomicU64,
+    /// Nanoseconds that it waited for to be resumed.
+    waited: AtomicU64,
+}
+
+impl CallClock {
+    /// Ticks that the call at hand has seen.
+    pub(super) fn ticks(&self) -> u64 {
+        self.ticks.load(Ordering::Relaxed)
+    }
 }
 
 impl Meter {
@@ -86,6 +95,11 @@ impl Meter {
     pub(super) fn begin(&mut self) -> Arc<CallClock> {
         self.clock.ticks.store(0, Ordering::Relaxed);
         self.clock.ran.store(0, Ordering::Relaxed);
+        self.clock.waited.store(0, Ordering::Relaxed);
+        self.clock.clone()
+    }
+
+    pub(super) fn clock(&self) -> Arc<CallClock> {
         self.clock.clone()
     }
 
@@ -106,7 +120,8 @@ impl Meter {
             return Err(LimitHit::Deadline { ran, deadline });
         }
         let cap = deadline.saturating_mul(WALL_CLOCK_FACTOR);
-        if started.elapsed() >= cap {
+        let waited = Duration::from_nanos(clock.waited.load(Ordering::Relaxed));
+        if started.elapsed().saturating_sub(waited) >= cap {
             return Err(LimitHit::WallClock { cap });
         }
         Ok(())
@@ -161,11 +176,20 @@ impl ResourceLimiter for Meter {
 /// between is not counted.
 pub(super) async fn metered<F: Future>(clock: Arc<CallClock>, call: F) -> F::Output {
     let mut call = pin!(call);
+    let mut suspended = None;
     poll_fn(|context| {
-        if clock.ticks.load(Ordering::Relaxed) > 0 {
+        if clock.ticks() > 0 {
             clock.resumed.store(thread_time(), Ordering::Relaxed);
         }
-        call.as_mut().poll(context)
+        if let Some(suspended) = suspended.take() {
+            let waited = duration_nanos(Instant::elapsed(&suspended));
+            clock.waited.fetch_add(waited, Ordering::Relaxed);
+        }
+        let polled = call.as_mut().poll(context);
+        if polled.is_pending() {
+            suspended = Some(Instant::now());
+        }
+        polled
     })
     .await
 }

@@ -9,6 +9,7 @@
 //! data path: the first takes long, which is why the router has a child process do it, the second runs the guest for the first time.
 
 mod artefact;
+mod aside;
 mod bindings;
 mod child;
 mod compiler;
@@ -21,6 +22,7 @@ mod meter;
 mod metrics;
 mod policy;
 mod sandbox;
+mod standing;
 #[cfg(test)]
 mod tests;
 mod version;

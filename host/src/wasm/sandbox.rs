@@ -15,11 +15,12 @@ use super::{
     Artefact, ChildCompiler, Compiler, Digest, Interface, Interfaces, Manifest, PluginError,
     PluginPolicy, SandboxLimits, SandboxMetrics, Version,
     artefact::componentise,
+    aside::Aside,
     bindings::{Plugin, PluginPre},
     compiler::open,
     imports::Guest,
-    instance::Instance,
     meter::Ticker,
+    standing::Standing,
     version::Offer,
 };
 
@@ -39,9 +40,9 @@ pub enum EngineError {
     /// The folder of compiled artefacts is of no use.
     #[error("the folder for compiled artefacts cannot be used: {0:#}")]
     Cache(wasmtime::Error),
-    /// The thread of the epoch does not start.
-    #[error("the epoch thread does not start: {0}")]
-    Ticker(#[from] std::io::Error),
+    /// The thread of the epoch, or those for calls that take long, do not start.
+    #[error("the sandbox's threads do not start: {0}")]
+    Threads(#[from] std::io::Error),
 }
 
 /// Compiles artefacts and makes versions of stages; one is enough for a process.
@@ -49,6 +50,7 @@ pub struct Sandbox {
     engine: Engine,
     linker: Linker<Guest>,
     metrics: Arc<SandboxMetrics>,
+    aside: Arc<Aside>,
     source: Source,
     _ticker: Ticker,
 }
@@ -93,7 +95,8 @@ impl Sandbox {
         Plugin::add_to_linker::<_, HasSelf<_>>(&mut linker, |guest: &mut Guest| guest)
             .map_err(EngineError::Engine)?;
         let ticker = Ticker::start(engine.clone())?;
-        Ok(Self { engine, linker, metrics, source, _ticker: ticker })
+        let aside = Arc::new(Aside::start()?);
+        Ok(Self { engine, linker, metrics, aside, source, _ticker: ticker })
     }
 
     /// Compiles an artefact and links its imports. This blocks for as long as the compiler takes.
@@ -167,7 +170,8 @@ impl Sandbox {
         policy: &PluginPolicy,
     ) -> Result<Manifest, PluginError> {
         let offer = self.offer(artefact, plugin, stage, "{}", policy);
-        Instance::start(&offer).await?.manifest(&offer).await
+        let manifest = async move { Standing::start(&offer).await?.manifest(&offer).await };
+        self.aside.run(manifest).await.ok_or(PluginError::Interrupted)?
     }
 
     fn offer(
@@ -185,6 +189,7 @@ impl Sandbox {
             configuration: configuration.to_owned(),
             policy: policy.clone(),
             metrics: self.metrics.clone(),
+            aside: self.aside.clone(),
         }
     }
 }

@@ -8,7 +8,10 @@ use waypost_protocol::{Batch, BatchBuilder, HeadersBuilder, Limits, StageRun};
 
 use super::{
     Artefact, Digest, Interfaces, Manifest, NotGranted, PluginError, PluginPolicy, SandboxLimits,
-    SandboxMetrics, instance::Instance,
+    SandboxMetrics,
+    aside::{Aside, Conduct},
+    instance::Instance,
+    standing::Standing,
 };
 use crate::router::stage::{StageFailure, StageInstance, StageVersion};
 
@@ -21,6 +24,7 @@ pub(super) struct Offer {
     pub(super) configuration: String,
     pub(super) policy: PluginPolicy,
     pub(super) metrics: Arc<SandboxMetrics>,
+    pub(super) aside: Arc<Aside>,
 }
 
 impl Offer {
@@ -42,17 +46,23 @@ pub struct Version {
     offer: Offer,
     manifest: Manifest,
     run: StageRun,
+    conduct: Arc<Conduct>,
 }
 
 impl Version {
-    /// Instantiates, reads the manifest, configures and tries the self-test batch.
+    /// Instantiates, reads the manifest, configures and tries the self-test batch, all aside.
     pub(super) async fn prove(offer: Offer) -> Result<Self, PluginError> {
+        let aside = offer.aside.clone();
+        aside.run(Self::try_out(offer)).await.ok_or(PluginError::Interrupted)?
+    }
+
+    async fn try_out(offer: Offer) -> Result<Self, PluginError> {
         offer.check_grants()?;
-        let mut instance = Instance::start(&offer).await?;
-        let manifest = instance.manifest(&offer).await?;
-        instance.configure(&offer, manifest.reads).await?;
+        let mut guest = Standing::start(&offer).await?;
+        let manifest = guest.manifest(&offer).await?;
+        guest.configure(&offer, manifest.reads).await?;
         let batch = self_test_batch();
-        let output = instance.process(&batch).await.map_err(PluginError::SelfTest)?;
+        let output = guest.process(&batch).await.map_err(PluginError::SelfTest)?;
         let folded = fold(&batch, &output, output_limits(offer.policy.limits), Limits::default());
         folded.map_err(|error| {
             let (code, text) = (error.code(), error.to_string());
@@ -64,7 +74,7 @@ impl Version {
             version: manifest.version.clone(),
             digest: offer.artefact.digest.0,
         };
-        Ok(Self { offer, manifest, run })
+        Ok(Self { offer, manifest, run, conduct: Arc::default() })
     }
 
     /// What its artefact is known by.
@@ -79,11 +89,7 @@ impl Version {
     ///
     /// It fails at its start, or refuses now what it accepted before.
     pub async fn start(&self) -> Result<Instance, StageFailure> {
-        let start = async {
-            let mut instance = Instance::start(&self.offer).await?;
-            instance.configure(&self.offer, self.manifest.reads).await?;
-            Ok(instance)
-        };
+        let start = Instance::start(&self.offer, self.manifest.reads, &self.conduct);
         start.await.map_err(|error: PluginError| match error {
             PluginError::Call { failure, .. } => failure,
             other => StageFailure {

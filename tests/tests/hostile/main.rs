@@ -286,16 +286,17 @@ async fn ordinary_traffic_is_measured_quiet_beside_offenders_and_beside_open_bre
     };
     measure("quiet").await;
     let client = router.client().await.expect("a connection");
-    for (mode, ..) in FATAL {
-        tokio::spawn(offend(client.clone(), mode));
-    }
-    measure("beside offenders").await;
-    let client = router.client().await.expect("a connection");
     tokio::spawn(offend(client.clone(), "sulk"));
     for (name, ..) in BROKEN {
         tokio::spawn(offend(client.clone(), name));
     }
-    measure("beside offenders and open breakers").await;
-    let open = router.metric("waypost_stage_breaker_open").await.expect("a series");
-    println!("{open} breakers are open");
+    let open = async || router.metric("waypost_stage_breaker_open").await.expect("a series");
+    while open().await < (1 + BROKEN.len()) as f64 {
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    measure("beside open breakers").await;
+    for (mode, ..) in FATAL {
+        tokio::spawn(offend(client.clone(), mode));
+    }
+    measure("beside open breakers and offenders").await;
 }
