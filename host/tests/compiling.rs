@@ -7,7 +7,7 @@ use prometheus::Registry;
 use waypost::wasm::{
     ChildCompiler, CompileLimits, Compiler, PluginError, Sandbox, SandboxLimits, SandboxMetrics,
 };
-use waypost_artefacts::{import_of_env, long_function};
+use waypost_artefacts::{Guest, import_of_env, long_function};
 
 const LIMITS: CompileLimits = CompileLimits { seconds: 60, memory_bytes: 1 << 30 };
 
@@ -38,8 +38,12 @@ fn what_a_child_says_of_an_artefact_is_what_the_router_would_say() {
     let mut cut = long_function(100);
     cut.truncate(cut.len() - 5);
     assert!(matches!(refusal(LIMITS, &cut), PluginError::Invalid(_)));
-    let refusal = refusal(LIMITS, &import_of_env());
-    assert!(matches!(refusal, PluginError::NotComponent(_)), "{refusal}");
+    let stranger = refusal(LIMITS, &import_of_env());
+    assert!(matches!(stranger, PluginError::UnknownImport(_)), "{stranger}");
+    assert!(stranger.to_string().contains(r#"imports "open" of "env", which"#), "{stranger}");
+    let lacking = Guest { process_name: "proceed", ..Guest::default() };
+    let lacking = refusal(LIMITS, &lacking.artefact());
+    assert!(matches!(lacking, PluginError::NotComponent(_)), "{lacking}");
 }
 
 #[test]

@@ -4,10 +4,13 @@ use std::{fmt, panic, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::Error as _};
 use sha2::{Digest as _, Sha256};
-use wasmparser::{Parser, Validator};
+use wasmparser::{Parser, Payload, Validator};
 use wit_component::ComponentEncoder;
 
-use super::{Interfaces, PluginError, bindings::PluginPre, imports::Guest};
+use super::{
+    Interfaces, PluginError, bindings::PluginPre, imports::Guest, manifest::quoted,
+    sandbox::offered,
+};
 
 /// SHA-256 of an artefact's bytes: what a version is known by.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -114,5 +117,20 @@ pub(super) fn componentise(bytes: &[u8]) -> Result<Vec<u8>, PluginError> {
     // The metadata is not part of what was validated, and broken metadata may make the encoder panic.
     panic::catch_unwind(encode)
         .map_err(|_| PluginError::NotComponent("its metadata is broken".to_owned()))?
-        .map_err(|error| PluginError::NotComponent(format!("{error:#}")))
+        .map_err(|error| match unknown_import(bytes) {
+            Some(import) => PluginError::UnknownImport(import),
+            None => PluginError::NotComponent(format!("{error:#}")),
+        })
+}
+
+/// The first function, memory or whatever it is that a core module imports from elsewhere than the contract.
+fn unknown_import(module: &[u8]) -> Option<String> {
+    let sections = Parser::new(0).parse_all(module).filter_map(Result::ok);
+    let imports = sections.filter_map(|section| match section {
+        Payload::ImportSection(imports) => Some(imports.into_imports()),
+        _ => None,
+    });
+    let unknown =
+        imports.flatten().filter_map(Result::ok).find(|each| offered(each.module).is_err());
+    unknown.map(|each| format!("{} of {}", quoted(each.name), quoted(each.module)))
 }

@@ -31,6 +31,7 @@ const COMPILED: &str = "compiled";
 const NOT_WASM: &str = "not-wasm";
 const INVALID: &str = "invalid";
 const NOT_COMPONENT: &str = "not-component";
+const UNKNOWN_IMPORT: &str = "unknown-import";
 const COMPILE: &str = "compile";
 const COMPILE_MEMORY: &str = "compile-memory";
 const COMPILER: &str = "compiler";
@@ -119,6 +120,7 @@ impl ChildCompiler {
             NOT_WASM => PluginError::NotWasm,
             INVALID => PluginError::Invalid(text()),
             NOT_COMPONENT => PluginError::NotComponent(text()),
+            UNKNOWN_IMPORT => PluginError::UnknownImport(text()),
             COMPILE => PluginError::Compile(text()),
             COMPILE_MEMORY => PluginError::CompileMemory { bytes: self.limits.memory_bytes },
             COMPILER => PluginError::Compiler(text()),
@@ -162,6 +164,7 @@ pub fn compile_as_child(cache: &Path, limits: CompileLimits) -> io::Result<()> {
         Err(PluginError::NotWasm) => (NOT_WASM, Vec::new()),
         Err(PluginError::Invalid(text)) => (INVALID, text.into()),
         Err(PluginError::NotComponent(text)) => (NOT_COMPONENT, text.into()),
+        Err(PluginError::UnknownImport(text)) => (UNKNOWN_IMPORT, text.into()),
         Err(PluginError::Compile(text)) => (COMPILE, text.into()),
         Err(PluginError::CompileMemory { .. }) => (COMPILE_MEMORY, Vec::new()),
         Err(PluginError::Compiler(text)) => (COMPILER, text.into()),

@@ -87,6 +87,6 @@ impl Manifest {
 }
 
 /// A guest's text as errors show it: on one line, and not too long.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     format!("{:?}", cut(text, MAX_TEXT_BYTES))
 }

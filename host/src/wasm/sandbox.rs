@@ -210,7 +210,7 @@ pub(super) fn configuration() -> Config {
 
 /// The interface of the contract that an import such as `waypost:plugin/log@1.0.0` names; none for the
 /// one that only holds types.
-fn offered(import: &str) -> Result<Option<Interface>, PluginError> {
+pub(super) fn offered(import: &str) -> Result<Option<Interface>, PluginError> {
     let unknown = || PluginError::UnknownImport(import.to_owned());
     let interface = import.strip_prefix(PACKAGE).ok_or_else(unknown)?;
     let (name, version) = interface.split_once('@').ok_or_else(unknown)?;

@@ -42,7 +42,7 @@ pub(crate) fn refused(good: &[u8], picky: Vec<u8>) -> Vec<Refused> {
         ),
         refused(good[..good.len() / 2].to_vec(), &["invalid"], "not valid WebAssembly"),
         refused(missing.artefact(), &["not_component"], "process"),
-        refused(stranger.artefact(), &["not_component", "import"], "env"),
+        refused(stranger.artefact(), &["import"], ", which the router does not offer"),
         refused(
             undeclared.artefact(),
             &["import"],
@@ -51,7 +51,7 @@ pub(crate) fn refused(good: &[u8], picky: Vec<u8>) -> Vec<Refused> {
         refused(
             ungranted.artefact(),
             &["grant"],
-            "under [plugins.override.byte-filter] in the configuration: grants = [\"clock\"]",
+            "under [plugins.override.byte-filter] in the configuration: grants = [",
         ),
         refused(trap.artefact(), &["call"], "the plugin failed in its start"),
         refused(

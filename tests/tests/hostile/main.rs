@@ -1,6 +1,7 @@
 //! Guests of every harmful manner at once on one router, beside ordinary traffic.
 #![forbid(unsafe_code)]
 
+mod all_at_once;
 mod artefacts;
 mod one_by_one;
 mod traffic;
@@ -17,7 +18,20 @@ const MESSAGES: usize = 20;
 const BAD: [usize; 2] = [3, 14];
 /// Messages that each leak 64 KiB of the 16 MiB that an instance may have.
 const LEAKS: usize = 600;
+/// Messages of the guest that works on none of them. Each try of its open breaker may cost one.
+const SULKED: usize = 100;
+/// How often the offenders that go on do it all again.
+const ROUNDS: usize = 3;
+/// What the first round takes at most.
 const MOST_MEMORY_BYTES: u64 = 512 << 20;
+/// What the rounds after it may add: some room for the allocator.
+const GROWTH_BYTES: u64 = 48 << 20;
+/// Failures in a row of a guest that fails on everything, after which its messages wait, as it is without a
+/// word; and so many that they never do.
+const USUAL: usize = 5;
+const NEVER: usize = 1000;
+/// What the fixed version of an offender appends to each payload.
+const FIXED: u32 = 7;
 
 /// What harm a mode of the guest does, the code of its dead letters, and what their error says.
 const FATAL: [(&str, &str, &str); 5] = [
@@ -61,7 +75,8 @@ const BROKEN: [(&str, &str, &str, &str); 5] = [
     ),
 ];
 
-fn config() -> String {
+/// Every offender's route. The breakers of those that fail on everything open after so many failures in a row.
+fn config(failures: usize) -> String {
     let mut config = String::from(
         r#"
 [router]
@@ -84,15 +99,16 @@ to = "quick.out"
 plugin = "byte-filter"
 "#,
     );
-    let modes = FATAL.iter().map(|(mode, ..)| (*mode, "hostile", 1024));
-    let modes = modes.chain([("logs", "hostile", 1024), ("leak", "hostile", 16)]);
-    let modes = modes.chain([("sulk", "hostile", 1024)]);
-    for (name, plugin, most) in modes.chain(BROKEN.iter().map(|(name, ..)| (*name, *name, 1024))) {
+    let modes = FATAL.iter().map(|(mode, ..)| (*mode, "hostile", 1024, USUAL));
+    let modes = modes.chain([("logs", "hostile", 1024, USUAL), ("leak", "hostile", 16, USUAL)]);
+    let modes = modes.chain([("sulk", "hostile", 1024, USUAL)]);
+    let broken = BROKEN.iter().map(|(name, ..)| (*name, *name, 1024, failures));
+    for (name, plugin, most, failures) in modes.chain(broken) {
         let mode = if plugin == "hostile" { format!("mode = \"{name}\"") } else { String::new() };
         write!(
             config,
             "[[route]]\nname = \"{name}\"\nfrom = \"{name}.in\"\nto = \"{name}.out\"\n\
-             batch = {{ max_messages = {most} }}\n\
+             batch = {{ max_messages = {most} }}\nbreaker = {{ failures = {failures} }}\n\
              [[route.stage]]\nname = \"harm\"\nplugin = \"{plugin}\"\nconfig = {{ {mode} }}\n\n"
         )
         .expect("text grows");
@@ -101,7 +117,7 @@ plugin = "byte-filter"
 }
 
 /// A router with every offender; the folder holds those that were written by hand.
-async fn router() -> (Router, tempfile::TempDir) {
+async fn router(failures: usize) -> (Router, tempfile::TempDir) {
     let folder = tempfile::tempdir().expect("a folder");
     let mut plugins: Vec<(&str, PathBuf)> =
         vec![("hostile", built_guest("hostile")), ("byte-filter", built_guest("byte-filter"))];
@@ -111,7 +127,7 @@ async fn router() -> (Router, tempfile::TempDir) {
         std::fs::write(&file, late(process, table)).expect("the folder takes a file");
         plugins.push((name, file));
     }
-    (Router::start(&config(), &plugins).await.expect("the router starts"), folder)
+    (Router::start(&config(failures), &plugins).await.expect("the router starts"), folder)
 }
 
 async fn subscribe(client: &Client, pattern: &str) -> Subscriber {
@@ -160,112 +176,6 @@ async fn series(router: &Router, start: &str) -> f64 {
     values.filter_map(|(_, value)| value.parse::<f64>().ok()).sum()
 }
 
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn whatever_guests_do_the_router_stands_and_ordinary_traffic_goes_on() {
-    let (mut router, _folder) = router().await;
-    let client = router.client().await.expect("a connection");
-    let mut dead = subscribe(&client, "$dead.>").await;
-    let mut outputs = BTreeMap::new();
-    let modes = FATAL.iter().map(|(mode, ..)| *mode).chain(["logs", "leak"]);
-    for mode in modes {
-        outputs.insert(mode, subscribe(&client, &format!("{mode}.out")).await);
-    }
-    let ordinary = Ordinary::start(&router).await;
-    let is_bad = |index| BAD.contains(&index);
-    for (mode, ..) in FATAL {
-        tokio::spawn(publish(client.clone(), mode.to_owned(), payloads(MESSAGES, is_bad)));
-    }
-    for (name, ..) in BROKEN {
-        tokio::spawn(publish(client.clone(), name.to_owned(), payloads(2, |_| true)));
-    }
-    tokio::spawn(publish(client.clone(), "logs".into(), payloads(MESSAGES, is_bad)));
-    tokio::spawn(publish(client.clone(), "leak".into(), payloads(LEAKS, |_| true)));
-    tokio::spawn(publish(client.clone(), "sulk".into(), payloads(MESSAGES, |_| true)));
-
-    // Meanwhile artefacts come for the ordinary route that none may accept.
-    let good = router.artefact("byte-filter").expect("it was put there");
-    let picky = std::fs::read(built_guest("slow")).expect("it is built");
-    let digest = router.digest_of("byte-filter").await.expect("it runs");
-    let count = "waypost_plugin_refusals_total{kind=\"";
-    for Refused { artefact, kinds, .. } in refused(&good, picky) {
-        let total = || series(&router, count);
-        let before = total().await;
-        router.put("byte-filter", &artefact).expect("it is written");
-        while total().await == before {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        let mut counted = 0.0;
-        for kind in kinds {
-            counted += series(&router, &format!("{count}{kind}\",plugin=\"byte-filter\"}}")).await;
-        }
-        assert!(counted >= 1.0, "{kinds:?}:\n{}", router.log());
-    }
-    assert_eq!(router.digest_of("byte-filter").await.expect("it runs"), digest);
-
-    // Every good message of the offenders is delivered in order, whatever stood beside it.
-    for (mode, ..) in FATAL {
-        let expected = payloads(MESSAGES, is_bad);
-        let expected: Vec<_> =
-            expected.into_iter().filter(|text| !text.starts_with("bad")).collect();
-        let output = outputs.get_mut(mode).expect("it is there");
-        assert_eq!(take(output, expected.len()).await, expected, "{mode}");
-    }
-    let logs = outputs.get_mut("logs").expect("it is there");
-    assert_eq!(take(logs, MESSAGES).await, payloads(MESSAGES, is_bad));
-    let leak = outputs.get_mut("leak").expect("it is there");
-    assert_eq!(take(leak, LEAKS).await, payloads(LEAKS, |_| true));
-
-    // Every bad one is a dead letter that says why.
-    let mut letters: BTreeMap<String, Vec<Delivered>> = BTreeMap::new();
-    let expected: BTreeMap<&str, &str> = FATAL
-        .iter()
-        .map(|(mode, code, _)| (*mode, *code))
-        .chain(BROKEN.iter().map(|(name, code, ..)| (*name, *code)))
-        .collect();
-    let is_whole = |letters: &BTreeMap<String, Vec<Delivered>>| {
-        expected.keys().all(|route| letters.get(*route).is_some_and(|found| found.len() >= 2))
-    };
-    while !is_whole(&letters) {
-        let letter = dead.recv().await.expect("it goes on").expect("without an error");
-        let route = header(&letter, "wp-dlq-route");
-        letters.entry(route).or_default().push(letter);
-    }
-    for (route, code) in &expected {
-        let found = &letters[*route];
-        assert_eq!(found.len(), 2, "{route}");
-        for letter in found {
-            assert!(text(letter).starts_with("bad"), "{route}: {}", text(letter));
-            assert_eq!(header(letter, "wp-dlq-reason"), *code, "{route}");
-        }
-        let failures = format!("waypost_stage_failures_total{{reason=\"{code}\",route=\"{route}\"");
-        assert!(series(&router, &failures).await >= 2.0, "{route}");
-    }
-    for (mode, _, says) in FATAL {
-        let error = header(&letters[mode][0], "wp-dlq-error");
-        assert!(error.contains(says), "{mode}: {error}");
-    }
-    let backtrace = header(&letters["panic"][0], "wp-dlq-error");
-    assert!(backtrace.contains("harm"), "functions have names: {backtrace}");
-    for quiet in ["logs", "leak"] {
-        assert!(!letters.contains_key(quiet), "{quiet}");
-    }
-    let leaked = "waypost_stage_failures_total{reason=\"PLUGIN_MEMORY\",route=\"leak\"";
-    assert!(series(&router, leaked).await >= 1.0, "the leak met its limit");
-    assert!(
-        series(&router, "waypost_plugin_log_lines_dropped_total{plugin=\"hostile\"").await > 0.0
-    );
-    let opened = "waypost_stage_breaker_opened_total{route=\"sulk\"";
-    assert!(series(&router, opened).await >= 1.0, "its messages wait:\n{}", router.log());
-
-    let waits = ordinary.end().await;
-    println!("{} ordinary messages, p99 {:?}", waits.len(), p99(waits.clone()));
-    let memory = router.memory_bytes().expect("it runs");
-    println!("memory {} MiB", memory >> 20);
-    assert!(memory < MOST_MEMORY_BYTES, "{} MiB", memory >> 20);
-    router.signal("TERM").expect("it runs");
-    router.wait().await.expect("it ends although messages wait");
-}
-
 /// Publishes bad messages to a route again and again, as far as it takes them.
 async fn offend(client: Client, route: &'static str) {
     loop {
@@ -277,7 +187,7 @@ async fn offend(client: Client, route: &'static str) {
 #[ignore = "prints what ordinary traffic feels of the offenders, and asserts nothing of it"]
 async fn ordinary_traffic_is_measured_quiet_beside_offenders_and_beside_open_breakers() {
     const LONG: Duration = Duration::from_secs(10);
-    let (router, _folder) = router().await;
+    let (router, _folder) = router(USUAL).await;
     let measure = async |what: &str| {
         let ordinary = Ordinary::start(&router).await;
         tokio::time::sleep(LONG).await;

@@ -17,7 +17,7 @@ struct Stand {
 
 impl Stand {
     async fn start() -> Self {
-        let (router, folder) = router().await;
+        let (router, folder) = router(USUAL).await;
         let client = router.client().await.expect("a connection");
         let dead = subscribe(&client, "$dead.>").await;
         Self { router, client, dead, _folder: folder }

@@ -61,7 +61,8 @@ async fn a_bad_artefact_is_refused_and_says_why() {
     check_refused(&no_process.artefact(), "process").await;
     let stranger = r#"(import "env" "open" (func $open (param i32)))"#;
     let stranger = Guest { definitions: stranger.into(), ..good.clone() };
-    check_refused(&stranger.artefact(), "env").await;
+    check_refused(&stranger.artefact(), r#"imports "open" of "env", which the router does not"#)
+        .await;
     let trap = Guest { start: "(unreachable)".into(), ..good.clone() };
     check_refused(&trap.artefact(), "unreachable").await;
     let invents = Guest { import: "files", ..good.clone() };
