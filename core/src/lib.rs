@@ -22,6 +22,7 @@ mod streams;
 mod table;
 mod tap;
 mod topic_rules;
+mod traced;
 mod verdict;
 
 pub use backlog::{Backlog, Dropped, Offered, QueueLimits};
@@ -51,6 +52,7 @@ pub use streams::{Misplaced, StreamDefinition, StreamId, StreamTable};
 pub use table::{EntryId, RouteTable};
 pub use tap::TapBudget;
 pub use topic_rules::{OnFull, TopicRule, TopicRuleId, TopicRules};
+pub use traced::{Trace, Traced};
 pub use verdict::{
     Change, ChangeColumn, ContractError, Emitted, EmittedMessage, Failed, Folded, OutputLimits,
     Retried, StageOutput, Verdict, fold,

@@ -171,6 +171,8 @@ pub struct Folded {
     /// What goes on, in order; the input's own buffer when all was forwarded, and more than one batch
     /// when the messages that a plugin emitted do not fit one.
     pub batches: Vec<Batch>,
+    /// For each message of these batches, in order, the index of the one that it came of.
+    pub sources: Vec<u32>,
     /// Messages that were dropped on purpose.
     pub dropped: usize,
     /// Messages that become dead letters: rejected ones, and those whose emitted topic is none.
@@ -236,8 +238,10 @@ pub fn fold(
             }),
         }
     }
-    folded.batches =
-        if emits { rebuild.finish() } else { input.gather(&forwarded).into_iter().collect() };
+    (folded.batches, folded.sources) = match emits {
+        true => rebuild.finish(),
+        false => (input.gather(&forwarded).into_iter().collect(), forwarded),
+    };
     Ok(folded)
 }
 
@@ -272,6 +276,8 @@ struct Rebuild<'a> {
     emitted: Option<&'a Emitted>,
     builder: BatchBuilder,
     full: Vec<Batch>,
+    /// The source of each message so far.
+    sources: Vec<u32>,
     position: usize,
 }
 
@@ -295,7 +301,8 @@ impl<'a> Rebuild<'a> {
             }
         }
         let builder = BatchBuilder::with_limits(limits);
-        Ok(Self { input, emitted, builder, full: Vec::new(), position: 0 })
+        let (full, sources) = (Vec::new(), Vec::new());
+        Ok(Self { input, emitted, builder, full, sources, position: 0 })
     }
 
     fn source(&self, index: u32) -> Result<MessageView<'a>, ContractError> {
@@ -305,25 +312,27 @@ impl<'a> Rebuild<'a> {
 
     fn forward(&mut self, index: u32) -> Result<(), ContractError> {
         let source = self.source(index)?;
-        self.append(|builder| builder.push_view(source))
+        self.append(index, |builder| builder.push_view(source))
     }
 
     /// Appends a message to the batch at hand, or to a new one when that is full: what one message makes
     /// of itself must not be its neighbours' ruin.
     fn append(
         &mut self,
+        source: u32,
         push: impl Fn(&mut BatchBuilder) -> Result<(), BatchError>,
     ) -> Result<(), ContractError> {
-        if push(&mut self.builder).is_ok() {
-            return Ok(());
+        if push(&mut self.builder).is_err() {
+            self.full.extend(self.builder.finish());
+            push(&mut self.builder).map_err(ContractError::TooLarge)?;
         }
-        self.full.extend(self.builder.finish());
-        push(&mut self.builder).map_err(ContractError::TooLarge)
+        self.sources.push(source);
+        Ok(())
     }
 
-    fn finish(mut self) -> Vec<Batch> {
+    fn finish(mut self) -> (Vec<Batch>, Vec<u32>) {
         self.full.extend(self.builder.finish());
-        self.full
+        (self.full, self.sources)
     }
 
     /// Passes over what would replace a message.
@@ -338,7 +347,7 @@ impl<'a> Rebuild<'a> {
         for _ in 0..count {
             let position = self.position;
             self.position += 1;
-            if let Err(error) = self.emit_one(source, position)? {
+            if let Err(error) = self.emit_one(index, source, position)? {
                 failed.push(Failed { index, code: ErrorCode::BadDestination, error });
             }
         }
@@ -349,6 +358,7 @@ impl<'a> Rebuild<'a> {
 
     fn emit_one(
         &mut self,
+        index: u32,
         source: MessageView<'a>,
         position: usize,
     ) -> Result<Result<(), String>, ContractError> {
@@ -363,7 +373,7 @@ impl<'a> Rebuild<'a> {
             Some(Err(error)) => return Ok(Err(error)),
         };
         let (headers, created_ms) = (headers.as_bytes(), source.created_ms());
-        self.append(|builder| builder.push(topic, key, headers, payload, created_ms)).map(Ok)
+        self.append(index, |builder| builder.push(topic, key, headers, payload, created_ms)).map(Ok)
     }
 }
 

@@ -50,7 +50,7 @@ fn each_verdict_has_its_effect() {
     let verdicts = vec![Verdict::Drop, Verdict::Reject("no".into()), Verdict::Forward];
     let folded = folded(verdicts, None).expect("it is sound");
     assert_eq!(read(&folded), [("in".into(), "two".into())]);
-    assert_eq!(folded.dropped, 1);
+    assert_eq!((folded.dropped, &*folded.sources), (1, &[2][..]));
     let expected = Failed { index: 1, code: ErrorCode::PluginRejected, error: "no".into() };
     assert_eq!(folded.failed, [expected]);
 }
@@ -67,6 +67,7 @@ fn emitted_messages_stand_where_their_source_stood() {
     let folded = folded(verdicts, Some(emitted)).expect("it is sound");
     let expected = [("in", "zero"), ("out.a", "x"), ("out.b", "y"), ("in", "two")];
     assert_eq!(read(&folded), expected.map(|(topic, payload)| (topic.into(), payload.into())));
+    assert_eq!(folded.sources, [0, 1, 1, 2]);
     let batch = folded.batches.first().expect("four go on");
     assert_eq!(batch.get(1).and_then(|message| message.key()), Some(&b"k"[..]));
 }
@@ -110,6 +111,7 @@ fn a_retried_message_keeps_those_behind_it_with_its_key_back() {
     let output = StageOutput { verdicts, emitted: Some(emitted) };
     let folded = fold(&input, &output, ALLOWED, Limits::default()).expect("it is sound");
     assert_eq!(read(&folded), [("in", "1"), ("in", "four")].map(|(a, b)| (a.into(), b.into())));
+    assert_eq!(folded.sources, [1, 4]);
     let retried = [Retried { index: 0, after_ms: 50 }, Retried { index: 3, after_ms: 0 }];
     assert_eq!((folded.retried.as_slice(), folded.following.as_slice()), (&retried[..], &[2][..]));
 }

@@ -16,7 +16,7 @@ use tokio::{
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch},
     time::Instant,
 };
-use waypost_core::{Lineage, RouteName, chained_lane_of, lane_of};
+use waypost_core::{Lineage, RouteName, Traced, chained_lane_of, lane_of};
 use waypost_protocol::{Batch, BatchBuilder, ConnectionId, ErrorCode};
 
 use super::{
@@ -300,7 +300,7 @@ impl Lane {
         };
         let lineage = Lineage::published(first.ingest_ms);
         let is_whole = match joined(&jobs) {
-            Some(batch) => self.pipeline.run(batch, lineage).await,
+            Some(batch) => self.pipeline.run(Traced::untraced(batch), lineage).await,
             None => true,
         };
         // Where a route behind this one lost some of it, the publisher is not told that all is well.

@@ -2,8 +2,10 @@
 
 use std::sync::Arc;
 
-use waypost_core::{DeadLetters, Destination, Failed, Failure, Lineage, MAX_HOPS, RouteName};
-use waypost_protocol::{Batch, Envelope, ErrorCode, Limits};
+use waypost_core::{
+    DeadLetters, Destination, Failed, Failure, Lineage, MAX_HOPS, RouteName, Traced,
+};
+use waypost_protocol::{Envelope, ErrorCode, Limits};
 
 use super::{
     chain::Step,
@@ -79,7 +81,7 @@ impl Outlet {
     /// the step is settled.
     pub(super) async fn leave(
         &self,
-        batch: Batch,
+        batch: Traced,
         stages: &[Stage],
         destination: &Destination,
         job: &mut Job,
@@ -91,13 +93,13 @@ impl Outlet {
         };
         let route = self.route.as_str();
         let outputs = self.fanout.metrics.route_outputs.with_label_values(&[route]);
-        outputs.inc_by(batch.len() as u64);
+        outputs.inc_by(batch.batch().len() as u64);
         let takers = |topic: &str| self.fanout.takers(topic);
-        self.fanout.taps.left(&self.route, &batch, takers);
+        self.fanout.taps.left(&self.route, batch.batch(), takers);
         let onward = Onward { lineage: job.lineage.onward(), lane: self.lane, step: &step };
-        let delivered = self.fanout.deliver(&batch, &envelope, onward).await;
+        let delivered = self.fanout.deliver(batch.batch(), &envelope, onward).await;
         for index in delivered.barred {
-            let topic = batch.get(index as usize).map_or("", |message| message.topic());
+            let topic = batch.batch().get(index as usize).map_or("", |message| message.topic());
             let error = format!(
                 "the message went through {MAX_HOPS} routes and left the last one on {topic}, which a route \
                  takes; routes that feed each other in a circle need a stage that gives it another topic"
@@ -112,20 +114,20 @@ impl Outlet {
     fn settle(
         &self,
         job: &mut Job,
-        batch: Batch,
+        batch: Traced,
         stages: &[Stage],
         destination: &Destination,
-    ) -> Option<Batch> {
+    ) -> Option<Traced> {
         if let Destination::Topic(topic) = destination {
-            return batch.with_topic(topic);
+            return batch.changed(|batch| batch.with_topic(topic));
         }
         let streams = &self.fanout.streams;
         let may_leave = |topic: &str| !topic.starts_with('$') && streams.of(topic).is_none();
-        if batch.single_topic().is_some_and(may_leave) {
+        if batch.batch().single_topic().is_some_and(may_leave) {
             return Some(batch);
         }
         let (mut good, mut failed) = (Vec::new(), Vec::new());
-        for (index, message) in (0_u32..).zip(batch.iter()) {
+        for (index, message) in (0_u32..).zip(batch.batch().iter()) {
             let topic = message.topic();
             if may_leave(topic) {
                 good.push(index);
@@ -154,7 +156,7 @@ impl Outlet {
     pub(super) fn bury(
         &self,
         job: &mut Job,
-        batch: &Batch,
+        batch: &Traced,
         end: End<'_>,
         failed: &Failed,
         history: History,
@@ -165,6 +167,7 @@ impl Outlet {
         };
         let route = self.route.as_str();
         let reason = failed.code.name();
+        let batch = batch.batch();
         self.fanout.taps.dead(&self.route, stage, batch, failed);
         self.fanout.metrics.dead_letters.with_label_values(&[route, reason]).inc();
         let failure = Failure {

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use tokio::time::{Duration, Instant};
-use waypost_core::{Lineage, Parking, Place, RetryPolicy, RouteDefinition, RouteName, StageName};
+use waypost_core::{
+    Lineage, Parking, Place, RetryPolicy, RouteDefinition, RouteName, StageName, Traced,
+};
 use waypost_protocol::Batch;
 
 use super::{metrics::RouterMetrics, stage::Stage};
@@ -14,7 +16,7 @@ const BEGIN_MS: u64 = 1000;
 /// A message that waits, as a batch of its own.
 #[derive(Debug)]
 pub(super) struct Parked {
-    pub(super) batch: Batch,
+    pub(super) batch: Traced,
     pub(super) lineage: Lineage,
     /// What the route was when it began to wait.
     pub(super) under: Arc<RouteDefinition>,
@@ -180,11 +182,12 @@ impl Waiting {
         let wait = self.policy.delay_ms(parked.attempts, asked_ms, rand::random());
         let number = self.number_of(stage);
         let due = self.rank_of(number).unwrap_or_else(|| self.now_ms().saturating_add(wait));
-        let bytes = parked.batch.byte_len();
+        let bytes = parked.batch.batch().byte_len();
         match trial {
             Some(place) => self.parking.park_first(place, parked, bytes, due),
             None => {
-                let key = parked.batch.get(0).and_then(|message| message.key().map(<[u8]>::to_vec));
+                let key = parked.batch.batch().get(0);
+                let key = key.and_then(|message| message.key().map(<[u8]>::to_vec));
                 self.parking.park(number, key.as_deref(), parked, bytes, due);
             }
         }
@@ -195,18 +198,18 @@ impl Waiting {
     pub(super) fn follow(
         &mut self,
         stage: &StageName,
-        batch: &Batch,
+        batch: &Traced,
         indices: &[u32],
         lineage: Lineage,
         under: &Arc<RouteDefinition>,
     ) {
         let stage = self.number_of(stage);
         for &index in indices {
-            let key = batch.get(index as usize).and_then(|message| message.key());
+            let key = batch.batch().get(index as usize).and_then(|message| message.key());
             let (Some(key), Some(alone)) = (key, batch.gather(&[index])) else {
                 continue;
             };
-            let bytes = alone.byte_len();
+            let bytes = alone.batch().byte_len();
             let parked = Parked {
                 batch: alone,
                 lineage,

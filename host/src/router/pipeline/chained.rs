@@ -1,6 +1,7 @@
 //! What a lane does with batches from other routes, and until its own are settled there.
 
 use futures_util::future::BoxFuture;
+use waypost_core::Traced;
 
 use super::{
     super::{
@@ -14,7 +15,7 @@ impl Pipeline {
     /// Runs a batch that came out of a route.
     pub(in crate::router) async fn run_chained(&mut self, job: ChainedJob) {
         let ChainedJob { batch, lineage, ticket } = job;
-        if self.run(batch, lineage).await {
+        if self.run(Traced::untraced(batch), lineage).await {
             ticket.settle();
         }
     }

@@ -6,7 +6,7 @@ mod waiting;
 
 use std::{ops::Range, sync::Arc};
 
-use waypost_core::{BatchPolicy, Failed, Folded, Isolation, Lineage, RouteName};
+use waypost_core::{BatchPolicy, Failed, Folded, Isolation, Lineage, RouteName, Traced};
 use waypost_protocol::Batch;
 
 use super::{
@@ -48,7 +48,7 @@ struct Course {
 struct Work {
     /// How many stages it has behind it.
     position: usize,
-    batch: Batch,
+    batch: Traced,
     course: Course,
     isolation: Isolation,
     /// When a call on it failed first.
@@ -135,10 +135,11 @@ impl Pipeline {
     /// Runs a batch through the route and hands on what comes of it, awaiting room behind. What comes of
     /// its first messages goes all the way, through further routes too, before the next ones are called. Says
     /// whether no other route lost any of it.
-    pub(super) async fn run(&mut self, input: Batch, lineage: Lineage) -> bool {
+    pub(super) async fn run(&mut self, input: Traced, lineage: Lineage) -> bool {
         let entered = self.metrics.route_messages.with_label_values(&[self.route.as_str()]);
-        entered.inc_by(input.len() as u64);
-        self.metrics.batch_messages.observe(input.len() as f64);
+        let messages = input.batch().len();
+        entered.inc_by(messages as u64);
+        self.metrics.batch_messages.observe(messages as f64);
         let mut job = Job::new(lineage);
         let mut work = Vec::new();
         enter(&mut work, 0, vec![input], &Course::of(&self.plan));
@@ -176,18 +177,18 @@ impl Pipeline {
         };
         let following = match &item.trial {
             Some(_) => Vec::new(),
-            None => self.waiting.following(&stage.name, &part),
+            None => self.waiting.following(&stage.name, part.batch()),
         };
-        let called = without(&part, &following);
+        let called = part.without(&following);
         let outcome = match &called {
-            Some(called) => self.instances.call(&stage, called).await,
+            Some(called) => self.instances.call(&stage, called.batch()).await,
             None => Ok(Folded::default()),
         };
         match outcome {
             Ok(folded) => {
                 if let Some(called) = &called {
                     item.gate().inspect(|gate| gate.succeeded(&stage.version));
-                    self.count(&stage, called, &folded);
+                    self.count(&stage, called.batch(), &folded);
                     self.end_or_park(&mut item, &stage, called, &folded, job);
                 }
                 self.follow(&item, &part, &following, job);
@@ -195,7 +196,10 @@ impl Pipeline {
                 if let Some(isolation) = item.take_isolation().succeeded() {
                     work.push(Work { isolation, ..item });
                 }
-                enter(work, position + 1, folded.batches, &course);
+                let Folded { batches, sources, .. } = folded;
+                let most = stage.version.output_limits().max_emitted_per_message;
+                let next = called.map(|called| called.followed_by(batches, &sources, most));
+                enter(work, position + 1, next.unwrap_or_default(), &course);
             }
             Err(CallFailure::Start(failure)) => {
                 self.tell_failure(&stage, &failure, true);
@@ -264,15 +268,15 @@ impl Pipeline {
 
 /// Puts batches before a stage, the first of them to be taken next, in parts that keep the policy's
 /// bounds, however large the publisher or a stage made them.
-fn enter(work: &mut Vec<Work>, position: usize, batches: Vec<Batch>, course: &Course) {
+fn enter(work: &mut Vec<Work>, position: usize, batches: Vec<Traced>, course: &Course) {
     let budget = course.gate(position).map_or(1, Gate::failed_calls);
     for batch in batches.into_iter().rev() {
         let from = work.len();
-        for range in parts(&batch, course.plan.definition.batch) {
+        for range in parts(batch.batch(), course.plan.definition.batch) {
             let Some(batch) = batch.part(range) else {
                 continue;
             };
-            let isolation = Isolation::new(batch.len(), budget);
+            let isolation = Isolation::new(batch.batch().len(), budget);
             work.push(Work {
                 position,
                 batch,
@@ -287,16 +291,6 @@ fn enter(work: &mut Vec<Work>, position: usize, batches: Vec<Batch>, course: &Co
             added.reverse();
         }
     }
-}
-
-/// A batch without these messages; none when nothing is left.
-fn without(batch: &Batch, indices: &[u32]) -> Option<Batch> {
-    if indices.is_empty() {
-        return Some(batch.clone());
-    }
-    let all = 0..u32::try_from(batch.len()).unwrap_or(u32::MAX);
-    let rest: Vec<u32> = all.filter(|index| indices.binary_search(index).is_err()).collect();
-    batch.gather(&rest)
 }
 
 /// The parts of a batch that keep the policy's bounds.

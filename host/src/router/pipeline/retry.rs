@@ -3,8 +3,8 @@
 use std::fmt::Write as _;
 
 use tokio::time::Instant;
-use waypost_core::{Failed, Folded};
-use waypost_protocol::{Batch, ErrorCode};
+use waypost_core::{Failed, Folded, Traced};
+use waypost_protocol::ErrorCode;
 
 use super::{
     super::{
@@ -98,7 +98,7 @@ impl Pipeline {
         &mut self,
         item: &mut Work,
         stage: &Stage,
-        called: &Batch,
+        called: &Traced,
         folded: &Folded,
         job: &mut Job,
     ) {
@@ -125,7 +125,7 @@ impl Pipeline {
     }
 
     /// Lets messages wait behind those with their keys; where nothing may wait any more, it gives up on them.
-    pub(super) fn follow(&mut self, item: &Work, batch: &Batch, indices: &[u32], job: &mut Job) {
+    pub(super) fn follow(&mut self, item: &Work, batch: &Traced, indices: &[u32], job: &mut Job) {
         let Some(why) = self.waiting.refusal() else {
             if let Some(stage) = item.course.stages.get(item.position) {
                 let under = &item.course.plan.definition;
@@ -152,7 +152,7 @@ impl Pipeline {
         &mut self,
         item: &mut Work,
         stage: &Stage,
-        batch: &Batch,
+        batch: &Traced,
         mut failed: Failed,
         asked_ms: u64,
         job: &mut Job,
