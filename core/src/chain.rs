@@ -137,12 +137,13 @@ mod tests {
     use waypost_protocol::Pattern;
 
     use super::*;
-    use crate::{BatchPolicy, BreakerPolicy, RetryPolicy};
+    use crate::{BatchPolicy, BreakerPolicy, RetryPolicy, RouteStart};
 
     fn route(name: &str, source: &str, destination: &str) -> RouteDefinition {
         RouteDefinition {
             name: RouteName::parse(name).expect("a name"),
             source: Pattern::parse(source).expect("a pattern"),
+            start: RouteStart::End,
             stages: Vec::new(),
             destination: match destination {
                 "" => Destination::FromPlugin,

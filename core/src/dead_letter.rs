@@ -26,6 +26,17 @@ pub struct Failure {
     pub last_failure_ms: u64,
 }
 
+/// The limits of a batch of dead letters: a message that is itself at its limits has room for what is added.
+#[must_use]
+pub fn letter_limits(limits: Limits) -> Limits {
+    let added = u32::try_from(header::MAX_ERROR_BYTES).unwrap_or(u32::MAX).saturating_add(4096);
+    Limits {
+        max_headers: limits.max_headers.saturating_add(header::EXTRA_HEADERS),
+        max_message_bytes: limits.max_message_bytes.saturating_add(added),
+        ..limits
+    }
+}
+
 /// What keeps a message from becoming a dead letter.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DeadLetterError {
@@ -48,8 +59,7 @@ pub struct DeadLetters {
 }
 
 impl DeadLetters {
-    /// No dead letters of this route yet. Their limits leave room for what is added to a message
-    /// that is itself at its limits.
+    /// No dead letters of this route yet. Messages within these limits become [letters](letter_limits).
     #[must_use]
     pub fn new(route: RouteName, limits: Limits) -> Self {
         let topic = route.dead_letter_topic();
@@ -63,13 +73,8 @@ impl DeadLetters {
     }
 
     fn of(giver: (&'static str, String), topic: String, limits: Limits) -> Self {
-        let added = u32::try_from(header::MAX_ERROR_BYTES).unwrap_or(u32::MAX).saturating_add(4096);
-        let limits = Limits {
-            max_headers: limits.max_headers.saturating_add(header::EXTRA_HEADERS),
-            max_message_bytes: limits.max_message_bytes.saturating_add(added),
-            ..limits
-        };
-        Self { giver, topic, builder: BatchBuilder::with_limits(limits), full: Vec::new() }
+        let builder = BatchBuilder::with_limits(letter_limits(limits));
+        Self { giver, topic, builder, full: Vec::new() }
     }
 
     /// Adds a message as it was when it failed. Where it was a dead letter before and cannot hold what is

@@ -48,12 +48,13 @@ mod tests {
     use waypost_protocol::Pattern;
 
     use super::*;
-    use crate::{BatchPolicy, BreakerPolicy, RetryPolicy, RouteName};
+    use crate::{BatchPolicy, BreakerPolicy, RetryPolicy, RouteName, RouteStart};
 
     fn route(name: &str, source: &str, destination: Option<&str>) -> RouteDefinition {
         RouteDefinition {
             name: RouteName::parse(name).expect("a name"),
             source: Pattern::parse(source).expect("a pattern"),
+            start: RouteStart::End,
             stages: Vec::new(),
             destination: destination.map_or(Destination::FromPlugin, |topic| {
                 Destination::Topic(Topic::parse(topic).expect("a topic"))

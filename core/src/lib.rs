@@ -7,6 +7,7 @@ mod breaker;
 mod chain;
 mod credit;
 mod dead_letter;
+mod durable;
 mod explain;
 mod group;
 mod incoming;
@@ -29,7 +30,11 @@ pub use backlog::{Backlog, Dropped, Offered, QueueLimits};
 pub use breaker::{Admission, Breaker, BreakerPolicy, BreakerState};
 pub use chain::{Lineage, Link, MAX_HOPS, chained_lane_of, circles};
 pub use credit::{Credit, CreditExceeded};
-pub use dead_letter::{DeadLetterError, DeadLetters, Failure};
+pub use dead_letter::{DeadLetterError, DeadLetters, Failure, letter_limits};
+pub use durable::{
+    Advance, Flight, FlightAnswer, KeptOutput, Output, Progress, SettledOutputs, keep_outputs,
+    outputs_before,
+};
 pub use explain::{MetRoute, routes_met};
 pub use group::{
     Candidate, Cause, Crew, CrewError, Dead, FailedMessage, GroupLedger, GroupMessage, GroupPolicy,
@@ -45,7 +50,7 @@ pub use retry::{Parking, Place, RetryPolicy};
 pub use rollback::{Counts, RollbackPolicy};
 pub use route::{
     BatchPolicy, Destination, GroupName, NameError, PluginName, RouteDefinition, RouteName,
-    RouteSetError, StageDefinition, StageName, StreamName, check_routes,
+    RouteSetError, RouteStart, StageDefinition, StageName, StreamName, check_routes,
 };
 pub use stream::{Partition, PartitionIndex};
 pub use streams::{Misplaced, StreamDefinition, StreamId, StreamTable};

@@ -77,6 +77,42 @@ pub enum Destination {
     FromPlugin,
 }
 
+/// Where a new route begins in the streams whose topics it takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum RouteStart {
+    /// With what is stored from then on.
+    #[default]
+    End,
+    /// With the oldest message that is still there.
+    Beginning,
+}
+
+impl RouteStart {
+    /// All of them, in the order in which they are told.
+    pub const ALL: [Self; 2] = [Self::End, Self::Beginning];
+
+    /// Its name in configurations.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::End => "end",
+            Self::Beginning => "beginning",
+        }
+    }
+
+    /// What has this name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|each| each.name() == name)
+    }
+}
+
+impl fmt::Display for RouteStart {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
+
 /// When a lane closes a batch: at whichever bound is met first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchPolicy {
@@ -112,6 +148,8 @@ pub struct RouteDefinition {
     pub name: RouteName,
     /// Which topics it takes.
     pub source: Pattern,
+    /// Where it begins in streams that it has not read before.
+    pub start: RouteStart,
     /// What it does with them, in order.
     pub stages: Vec<StageDefinition>,
     /// Where the outcome goes.
@@ -217,6 +255,7 @@ mod tests {
         RouteDefinition {
             name: RouteName::parse(name).expect("a name"),
             source: Pattern::parse(source).expect("a pattern"),
+            start: RouteStart::End,
             stages: stages
                 .iter()
                 .map(|stage| StageDefinition {

@@ -43,10 +43,11 @@ impl Traced {
         Self { batch, traces: Vec::new() }
     }
 
-    /// A batch with the trace of each of its messages; `None` when there are more or fewer.
+    /// A batch with the trace of each of its messages, or with none; `None` when there are more or fewer.
     #[must_use]
     pub fn new(batch: Batch, traces: Vec<Trace>) -> Option<Self> {
-        (batch.len() == traces.len()).then_some(Self { batch, traces })
+        let is_whole = traces.is_empty() || batch.len() == traces.len();
+        is_whole.then_some(Self { batch, traces })
     }
 
     /// The messages.

@@ -144,6 +144,8 @@ pub struct ParkedMessage {
     pub error: String,
     /// The envelope of the batch that it came in.
     pub envelope: Envelope,
+    /// It came as a dead letter of another route.
+    pub is_letter: bool,
     /// The message as a batch of its own.
     pub batch: Batch,
 }

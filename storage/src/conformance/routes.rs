@@ -38,6 +38,7 @@ fn parked(id: MessageId, attempts: u32) -> ParkedMessage {
         first_failure_ms: (attempts > 0).then_some(900),
         error: "not yet".into(),
         envelope: Envelope { ingest_ms: 5, hops: 1, ..Envelope::default() },
+        is_letter: attempts > 1,
         batch: batch(1, "parked"),
     }
 }

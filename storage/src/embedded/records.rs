@@ -4,6 +4,7 @@ use bytes::Bytes;
 use prost::Message;
 use waypost_core::{
     Extent, FailedMessage, GroupPosition, OffsetRange, ProducerState, Ranges, Run, StageName,
+    letter_limits,
 };
 use waypost_protocol::{Batch, Envelope, Epoch, Limits, Offset, Pattern, Sequence};
 
@@ -77,6 +78,8 @@ pub(super) struct ParkedValue {
     envelope_checksum: u32,
     #[prost(bytes = "bytes", tag = "8")]
     batch: Bytes,
+    #[prost(bool, tag = "9")]
+    is_letter: bool,
 }
 
 /// What is kept of a group in one partition.
@@ -173,6 +176,7 @@ pub(super) fn encode_parked(parked: &ParkedMessage) -> Vec<u8> {
         envelope,
         envelope_checksum,
         batch: parked.batch.as_bytes().clone(),
+        is_letter: parked.is_letter,
     }
     .encode_to_vec()
 }
@@ -181,7 +185,7 @@ pub(super) fn decode_parked(key: &[u8], value: Bytes) -> Result<ParkedMessage, S
     let id = keys::parked_id(key).ok_or("its key is cut short")?;
     let value = ParkedValue::decode(value).map_err(|error| error.to_string())?;
     let envelope = Envelope::decode(&value.envelope, value.envelope_checksum);
-    let batch = Batch::decode(value.batch, &Limits::default());
+    let batch = Batch::decode(value.batch, &letter_limits(Limits::default()));
     Ok(ParkedMessage {
         id,
         stage: StageName::parse(&value.stage).map_err(|error| error.to_string())?,
@@ -190,6 +194,7 @@ pub(super) fn decode_parked(key: &[u8], value: Bytes) -> Result<ParkedMessage, S
         first_failure_ms: value.first_failure_ms,
         error: value.error,
         envelope: envelope.map_err(|error| error.to_string())?,
+        is_letter: value.is_letter,
         batch: batch.map_err(|error| error.to_string())?,
     })
 }

@@ -12,6 +12,7 @@
 //! | 16 | | the envelope, then the batch, which has a checksum of its own |
 
 use bytes::{BufMut as _, Bytes, BytesMut};
+use waypost_core::letter_limits;
 use waypost_protocol::{Batch, Envelope, Limits, Offset};
 
 use crate::Stored;
@@ -52,7 +53,8 @@ pub(super) fn decode(base: Offset, value: &Bytes) -> Result<Stored, String> {
     let end = HEADER_BYTES.saturating_add(length);
     let envelope = value.get(HEADER_BYTES..end).ok_or_else(short)?;
     let envelope = Envelope::decode(envelope, number(8)).map_err(|error| error.to_string())?;
-    let batch = Batch::decode(value.slice(end..), &Limits::default());
+    // Dead letters are larger than what made them.
+    let batch = Batch::decode(value.slice(end..), &letter_limits(Limits::default()));
     let batch = batch.map_err(|error| error.to_string())?;
     if envelope.base_offset != Some(base) {
         return Err(format!("it is the batch of offset {:?}", envelope.base_offset));
@@ -62,6 +64,9 @@ pub(super) fn decode(base: Offset, value: &Bytes) -> Result<Stored, String> {
 
 #[cfg(test)]
 mod tests {
+    use waypost_core::{DeadLetters, Failure, RouteName};
+    use waypost_protocol::{BatchBuilder, ErrorCode, HeadersBuilder};
+
     use super::*;
     use crate::testing::batch;
 
@@ -88,6 +93,32 @@ mod tests {
             assert!(decode(Offset(5), &changed.into()).is_err(), "byte {at}");
             assert!(decode(Offset(5), &value.slice(..at)).is_err(), "cut at {at}");
         }
+    }
+
+    #[test]
+    fn a_dead_letter_of_a_message_at_its_limits_is_read_back() {
+        let mut headers = HeadersBuilder::new();
+        for _ in 0..Limits::default().max_headers {
+            headers.push("h", b"").expect("a header");
+        }
+        let mut builder = BatchBuilder::new();
+        builder.push("a", None, headers.as_bytes(), b"", 0).expect("it is just within");
+        let message = builder.finish().expect("one message");
+        let route = RouteName::parse("r").expect("a name");
+        let mut letters = DeadLetters::new(route, Limits::default());
+        let failure = Failure {
+            code: ErrorCode::PluginTrap,
+            error: "x".repeat(9000),
+            stage: None,
+            plugin_digest: None,
+            attempts: 1,
+            first_failure_ms: 0,
+            last_failure_ms: 0,
+        };
+        letters.push(message.get(0).expect("one message"), &failure).expect("it fits");
+        let batch = letters.finish().swap_remove(0);
+        let stored = Stored { batch, ..stored() };
+        assert_eq!(decode(Offset(5), &encode(&stored)), Ok(stored));
     }
 
     #[test]
