@@ -24,7 +24,7 @@ use crate::{
     },
     net::{BindError, NetMetrics, Server, TlsError},
     reload::ReloadMetrics,
-    router::{Plans, Router, RouterMetrics, Tails},
+    router::{LaneMetrics, Plans, Router, RouterMetrics, Tails},
     streams::{StorageError, StreamMetrics, StreamSettings, Streams, Upkeep},
     wasm::{ChildCompiler, Compiler, EngineError, Sandbox, SandboxMetrics},
     watch::Watcher,
@@ -213,7 +213,10 @@ impl Waypost {
             true => Some(deployer.watch(&plugins.folder)?),
             false => None,
         };
-        let router = Router::start(plans, settings.router);
+        let router = Router::start(plans, settings.router, streams.clone());
+        registry.register(Box::new(LaneMetrics::new(router.clone())?))?;
+        // No publisher comes before every route knows where it begins.
+        router.begun().await;
         let tails = Tails::start(&router, &streams);
         let server = Server::bind(settings.net, router.clone(), streams.clone(), net_metrics)?;
         let upkeep = Upkeep::start(streams.clone(), trim_interval, forget_producers_after);

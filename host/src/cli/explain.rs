@@ -125,6 +125,17 @@ fn tell_route(text: &mut String, route: &RouteStatus) {
         Some(to) => writeln!(text, "    to {to}"),
         None => writeln!(text, "    to where its stages say"),
     };
+    for each in &route.partitions {
+        let lag = counted(each.lag, "message");
+        let _ = write!(text, "    in {}/{}: {lag} behind", each.stream, each.partition);
+        if each.parked > 0 {
+            let _ = write!(text, ", {} parked", each.parked);
+        }
+        if let Some(why) = &each.stalled {
+            let _ = write!(text, ", stalled: {why}");
+        }
+        text.push('\n');
+    }
 }
 
 #[cfg(test)]
@@ -133,7 +144,8 @@ mod tests {
 
     use super::*;
     use crate::router::{
-        ExplainedRoute, ExplainedSubscription, RouteStage, StageStatus, SubscriptionStatus,
+        ExplainedRoute, ExplainedSubscription, RoutePartition, RouteStage, StageStatus,
+        SubscriptionStatus,
     };
 
     fn route(name: &str, from: &str, to: Option<&str>, breaker: BreakerStatus) -> RouteStatus {
@@ -162,12 +174,26 @@ mod tests {
             dead_letters: BTreeMap::new(),
             parked: 0,
             held_bytes: 0,
+            partitions: Vec::new(),
         }
     }
 
     #[test]
     fn a_message_is_followed_over_its_topics() {
-        let strong = route("strong", "quakes.raw", Some("quakes.strong"), BreakerStatus::Closed);
+        let mut strong =
+            route("strong", "quakes.raw", Some("quakes.strong"), BreakerStatus::Closed);
+        strong.partitions.push(RoutePartition {
+            stream: "raw".to_owned(),
+            partition: 0,
+            progress: Some(7),
+            end: 9,
+            lag: 2,
+            oldest_ms: 40,
+            parked: 3,
+            commits: 1,
+            missed: 0,
+            stalled: Some("storage is full".to_owned()),
+        });
         let split = route("split", "quakes.*", None, BreakerStatus::Open);
         let listener = SubscriptionStatus {
             id: 4,
@@ -199,6 +225,7 @@ mod tests {
           route strong, which takes quakes.raw, 1 lane
             stage keep: filter-json 1.2.0 (abababababab)
             to quakes.strong
+            in raw/0: 2 messages behind, 3 parked, stalled: storage is full
           route split, which takes quakes.*, 1 lane
             stage keep: filter-json 1.2.0 (abababababab), breaker open: messages wait
             to where its stages say

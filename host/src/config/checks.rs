@@ -16,7 +16,7 @@ use super::{
     reader::Reader,
     routes::DraftRoute,
     sections::{Draft, PluginsSection},
-    streams::{check_destinations, check_streams},
+    streams::{check_dead_letters, check_streams},
     suggest::nearest,
     topics::check_topics,
     value::quoted,
@@ -39,7 +39,7 @@ pub(super) fn check(draft: &Draft, list: ListPlugins<'_>, reader: &mut Reader<'_
     check_overrides(draft, reader);
     check_topics(&draft.topics, reader);
     check_streams(&draft.streams, &draft.topics, reader);
-    check_destinations(&draft.streams, &draft.routes, reader);
+    check_dead_letters(&draft.streams, &draft.routes, reader);
     check_names(&draft.routes, reader);
     check_route_set(&draft.routes, reader);
 }

@@ -27,6 +27,7 @@ pub(super) enum Kind {
     Digest,
     List,
     OnFull,
+    Start,
     Table,
 }
 
@@ -48,6 +49,7 @@ impl Kind {
             Self::Digest => "write the 64 digits that waypost plugin list --output json prints",
             Self::List => "write texts in brackets, [\"log\", \"metrics\"]",
             Self::OnFull => "write \"block\", \"drop-newest\" or \"drop-oldest\"",
+            Self::Start => "write \"end\" or \"beginning\"",
             Self::Table => "write keys and values in braces, { minimum = 4.5 }",
         }
     }
@@ -66,6 +68,7 @@ impl fmt::Display for Kind {
             Self::Digest => "digest",
             Self::List => "list",
             Self::OnFull => "policy",
+            Self::Start => "start",
             Self::Table => "table",
         })
     }

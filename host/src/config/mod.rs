@@ -199,7 +199,6 @@ fn settings(draft: Draft) -> Settings {
             lane: queues.lane,
             block_max: router.block_max,
             topics: topics.into_iter().filter_map(|topic| topic.rule).collect(),
-            streams: streams.clone(),
         },
         admin: admin.enabled.then_some(AdminSettings {
             address: admin.address,

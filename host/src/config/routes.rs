@@ -6,7 +6,7 @@ use serde_json::{Map, Number};
 use toml::de::{DeTable, DeValue};
 use waypost_core::{
     BatchPolicy, BreakerPolicy, Destination, NameError, PluginName, RetryPolicy, RouteDefinition,
-    RouteName, StageDefinition, StageName,
+    RouteName, RouteStart, StageDefinition, StageName,
 };
 use waypost_protocol::{MAX_BATCH_MESSAGES, MAX_FRAME_BYTES, Pattern, Topic};
 
@@ -59,6 +59,9 @@ pub(super) fn read_route(section: &mut Section<'_, '_>) -> DraftRoute {
             topic => Ok(topic),
         }
     });
+    let start = section.text("start", Kind::Start, RouteStart::default(), |text| {
+        RouteStart::parse(text).ok_or_else(|| Complaint::new("which is no start"))
+    });
     let lanes = section.integer("lanes", 1, 1..=1024);
     let batch = section.section("batch", batch);
     let breaker = section.section("breaker", breaker);
@@ -73,6 +76,7 @@ pub(super) fn read_route(section: &mut Section<'_, '_>) -> DraftRoute {
     let definition = name.clone().zip(source).map(|(name, source)| RouteDefinition {
         name,
         source,
+        start,
         stages,
         destination: topic.map_or(Destination::FromPlugin, Destination::Topic),
         lanes: NonZeroU16::new(lanes).unwrap_or(NonZeroU16::MIN),

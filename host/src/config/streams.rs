@@ -2,7 +2,7 @@
 
 use std::{num::NonZeroU32, path::PathBuf, time::Duration};
 
-use waypost_core::{Destination, Retention, StreamDefinition, StreamName};
+use waypost_core::{Retention, RouteDefinition, StreamDefinition, StreamName};
 use waypost_protocol::Pattern;
 
 use super::{
@@ -72,8 +72,10 @@ pub(super) fn read_stream(section: &mut Section<'_, '_>) -> DraftStream {
     let topics = section.list("topics", Vec::new(), "of patterns", |text| {
         let pattern = Pattern::parse(text);
         match pattern.map_err(|error| Complaint::from_error("not a pattern", &error))? {
-            pattern if pattern.is_system() => Err(Complaint::new("which belongs to the router")
-                .with_hint("keep topics that do not begin with $")),
+            pattern if pattern.is_system() && !text.starts_with("$dead.") => {
+                Err(Complaint::new("which belongs to the router")
+                    .with_hint("keep $dead.<route>, $dead.>, or topics that do not begin with $"))
+            }
             pattern => Ok(pattern),
         }
     });
@@ -164,26 +166,35 @@ pub(super) fn check_streams(
     }
 }
 
-/// Refuses routes that lead to a topic of a stream: what leaves a route is not stored.
-pub(super) fn check_destinations(
+/// Refuses routes that read streams and whose dead letters no stream keeps: they would not outlive the router, while
+/// the route's progress moves past them.
+pub(super) fn check_dead_letters(
     drafts: &[DraftStream],
     routes: &[DraftRoute],
     reader: &mut Reader<'_>,
 ) {
     let streams = || drafts.iter().filter_map(|draft| draft.definition.as_ref());
     for route in routes {
-        let Some(Destination::Topic(topic)) = route.definition.as_ref().map(|it| &it.destination)
-        else {
+        let Some(RouteDefinition { name, source, .. }) = &route.definition else {
             continue;
         };
-        if let Some(stream) = streams().find(|stream| stream.keeps(topic.as_str())) {
-            let place = reader.place(&format!("{}.to", route.path));
-            let message = format!(
-                "route.to is {topic}, which the stream {} keeps: what leaves a route is not stored",
-                stream.name
-            );
-            reader.error(place, message, "lead to a topic that no stream keeps");
-        }
+        let source = std::slice::from_ref(source);
+        let letters = name.dead_letter_topic();
+        let read = streams().find(|stream| overlap(source, &stream.topics).is_some());
+        let Some(read) = read.filter(|_| !streams().any(|stream| stream.keeps(&letters))) else {
+            continue;
+        };
+        let place = reader.place(&format!("{}.from", route.path));
+        let message = format!(
+            "the route {name} reads the stream {}, and no stream keeps its dead letters, {letters}",
+            read.name
+        );
+        let is_taken = streams().any(|stream| stream.name.as_str() == "dead");
+        let stream = if is_taken { "dead-letters" } else { "dead" };
+        let hint = format!(
+            "add [[stream]] with name = \"{stream}\" and topics = [\"$dead.>\"] to the file"
+        );
+        reader.error(place, message, hint);
     }
 }
 

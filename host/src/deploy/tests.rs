@@ -9,7 +9,7 @@ use prometheus::Registry;
 use waypost_artefacts::Guest;
 use waypost_core::{
     BatchPolicy, BreakerPolicy, Destination, PluginName, RetryPolicy, RollbackPolicy,
-    RouteDefinition, RouteName, StageDefinition, StageName,
+    RouteDefinition, RouteName, RouteStart, StageDefinition, StageName,
 };
 use waypost_protocol::Pattern;
 
@@ -47,6 +47,7 @@ fn route_named(name: &str, stages: Vec<StageDefinition>) -> RouteDefinition {
     RouteDefinition {
         name: RouteName::parse(name).expect("a name"),
         source: Pattern::parse("in").expect("a pattern"),
+        start: RouteStart::End,
         stages,
         destination: Destination::FromPlugin,
         lanes: std::num::NonZeroU16::MIN,

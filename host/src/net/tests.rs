@@ -84,8 +84,8 @@ fn start_with(set: impl FnOnce(&mut NetSettings)) -> Running {
             lane: LaneLimits { batches: 4, bytes: 1 << 20 },
             block_max: Duration::from_millis(300),
             topics: Vec::new(),
-            streams: Vec::new(),
         },
+        Streams::none(),
     );
     let server =
         Server::bind(settings, router, Streams::none(), metrics.clone()).expect("loopback is free");
@@ -334,8 +334,8 @@ async fn an_address_that_others_reach_is_refused_without_the_word_insecure() {
             lane: LaneLimits { batches: 1, bytes: 1 },
             block_max: Duration::from_secs(1),
             topics: Vec::new(),
-            streams: Vec::new(),
         },
+        Streams::none(),
     );
     let refused =
         Server::bind(open, router, Streams::none(), metrics).expect_err("anyone could come in");

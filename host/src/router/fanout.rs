@@ -12,8 +12,7 @@ use std::{
 use arc_swap::ArcSwap;
 use futures_util::future::join_all;
 use waypost_core::{
-    Dropped, EntryId, Lineage, OnFull, RouteTable, StreamDefinition, StreamTable, TopicRule,
-    TopicRuleId, TopicRules,
+    Dropped, EntryId, Lineage, OnFull, RouteTable, TopicRule, TopicRuleId, TopicRules,
 };
 use waypost_protocol::{Batch, Envelope, ErrorCode, Inbox, MessageView, Pattern, request};
 
@@ -24,6 +23,7 @@ use super::{
     queue::{Admission, Delivery, QueueSender, WhenFull},
     tap::Taps,
 };
+use crate::streams::Streams;
 
 /// Everything that a topic may lead to.
 #[derive(Debug, Clone)]
@@ -37,7 +37,7 @@ pub(super) enum Target {
 pub(super) struct Fanout {
     table: RwLock<RouteTable<Target>>,
     rules: ArcSwap<TopicRules>,
-    pub(super) streams: StreamTable,
+    pub(super) streams: Streams,
     block_max_ms: AtomicU64,
     pub(super) metrics: Arc<RouterMetrics>,
     pub(super) taps: Arc<Taps>,
@@ -123,7 +123,7 @@ impl Unmatched {
 impl Fanout {
     pub(super) fn new(
         rules: Vec<TopicRule>,
-        streams: Vec<StreamDefinition>,
+        streams: Streams,
         block_max: Duration,
         metrics: Arc<RouterMetrics>,
     ) -> Self {
@@ -132,7 +132,7 @@ impl Fanout {
         let fanout = Self {
             table: RwLock::default(),
             rules: ArcSwap::from_pointee(rules),
-            streams: StreamTable::new(streams),
+            streams,
             block_max_ms: AtomicU64::default(),
             metrics,
             taps: Arc::default(),

@@ -22,6 +22,7 @@ use waypost_protocol::{Batch, BatchBuilder, ConnectionId, ErrorCode};
 use super::{
     chain::{ChainInbox, ChainedJob, Step},
     fanout::Fanout,
+    outlet::Outlet,
     pipeline::Pipeline,
     plans::{Plan, Plans},
     publish::Published,
@@ -90,7 +91,7 @@ impl RouteInlet {
         tasks: &mut tokio::task::JoinSet<()>,
     ) -> Self {
         let (mut lanes, mut inboxes) = (Vec::new(), Vec::new());
-        let (running, ended) = watch::channel(());
+        let (running, ended) = Ended::pair();
         let running = Arc::new(running);
         let (closing, closed) = watch::channel(false);
         let (name, lane_count) = (plan.definition.name.clone(), plan.definition.lanes);
@@ -105,7 +106,7 @@ impl RouteInlet {
                 inbox: inbox.clone(),
                 pipeline: Pipeline::new(
                     plan.clone(),
-                    number,
+                    Outlet::handing(name.clone(), number, fanout.clone()),
                     inbox.clone(),
                     plans.clone(),
                     fanout.clone(),
@@ -121,7 +122,7 @@ impl RouteInlet {
             lanes.push(LaneInlet { jobs, room });
             inboxes.push(inbox);
         }
-        let (lanes, ended) = (RwLock::new(lanes), Ended(ended));
+        let lanes = RwLock::new(lanes);
         Self { name, lane_count, limits, lanes, inboxes, closing, ended }
     }
 
@@ -212,8 +213,14 @@ impl Drop for RouteInlet {
 }
 
 impl Ended {
+    /// One that tells when the other is dropped.
+    pub(super) fn pair() -> (watch::Sender<()>, Self) {
+        let (running, ended) = watch::channel(());
+        (running, Self(ended))
+    }
+
     /// Resolves when they have.
-    async fn wait(&mut self) {
+    pub(super) async fn wait(&mut self) {
         while self.0.changed().await.is_ok() {}
     }
 

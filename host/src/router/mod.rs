@@ -5,6 +5,7 @@
 //! what it handed on to other routes.
 
 mod chain;
+mod durable;
 mod fanout;
 mod gate;
 mod instances;
@@ -33,6 +34,7 @@ use std::{
     time::Duration,
 };
 
+pub use durable::{LaneMetrics, RoutePartition};
 use fanout::{Fanout, Target};
 use futures_util::future::{join, join_all, try_join_all};
 pub use lane::LaneLimits;
@@ -52,10 +54,10 @@ pub use tap::{
 };
 use tokio::sync::{RwLock, mpsc, watch};
 pub use waypost_core::QueueLimits;
-use waypost_core::{EntryId, StreamDefinition, TopicRule};
+use waypost_core::{EntryId, TopicRule};
 use waypost_protocol::{Batch, ConnectionId, Envelope, ErrorCode, Pattern, SubscriptionId};
 
-use crate::time::now_ms;
+use crate::{streams::Streams, time::now_ms};
 
 /// What a router is made with.
 #[derive(Debug, Clone)]
@@ -66,8 +68,6 @@ pub struct RouterSettings {
     pub block_max: Duration,
     /// What holds for topics instead, the first that matches.
     pub topics: Vec<TopicRule>,
-    /// The streams: nothing leaves a route on a topic of theirs.
-    pub streams: Vec<StreamDefinition>,
 }
 
 /// The router; cheap to clone.
@@ -108,10 +108,11 @@ pub struct Subscription {
 
 impl Router {
     /// Starts the lanes of the routes that there are plans for on the current runtime. They look at the plan of
-    /// their route for each batch.
+    /// their route for each batch. Those over streams miss nothing that is stored once they have
+    /// [begun](Self::begun).
     #[must_use]
-    pub fn start(plans: Arc<Plans>, settings: RouterSettings) -> Self {
-        let RouterSettings { topics, streams, block_max, .. } = settings;
+    pub fn start(plans: Arc<Plans>, settings: RouterSettings, streams: Streams) -> Self {
+        let RouterSettings { topics, block_max, .. } = settings;
         let fanout = Arc::new(Fanout::new(topics, streams, block_max, plans.metrics().clone()));
         let (publishing, published) = mpsc::channel(1);
         let router = Self(Arc::new(Inner {
@@ -126,6 +127,12 @@ impl Router {
         }));
         router.follow_plans();
         router
+    }
+
+    /// Resolves when each route has stored where it begins in the streams that it takes.
+    pub async fn begun(&self) {
+        let lanes = self.routes().lanes();
+        join_all(lanes.iter().map(|lane| lane.begun())).await;
     }
 
     /// How the routes run.
@@ -160,34 +167,19 @@ impl Router {
     ///
     /// The router is stopping, or all of the batch is for inboxes that nobody listens on.
     pub async fn publish(&self, origin: Origin, batch: &Batch) -> Result<Pending, Published> {
-        let envelope = Envelope { ingest_ms: now_ms(), ..Envelope::default() };
-        self.admit(origin.connection, batch, envelope).await
-    }
-
-    async fn admit(
-        &self,
-        publisher: ConnectionId,
-        batch: &Batch,
-        envelope: Envelope,
-    ) -> Result<Pending, Published> {
         let admitting = self.0.admitting.read().await;
         if self.0.draining.load(Ordering::Acquire) {
             return Err(Published::rejected(ErrorCode::ShuttingDown));
         }
-        let metrics = &self.0.fanout.metrics;
-        metrics.received.inc_by(batch.len() as u64);
-        metrics.received_bytes.inc_by(batch.byte_len() as u64);
+        self.count_received(batch);
         let (shares, unmatched) = self.0.fanout.shares(batch);
-        // What a stream keeps needs nobody at once.
-        if envelope.base_offset.is_none() {
-            metrics.unrouted.inc_by(unmatched.messages as u64);
-        }
+        self.0.fanout.metrics.unrouted.inc_by(unmatched.messages as u64);
         if unmatched.replies == batch.len() {
             return Err(Published::rejected(ErrorCode::NoResponder));
         }
         self.0.fanout.taps.published(batch, |topic| self.0.fanout.takers(topic));
-        let ingest_ms = envelope.ingest_ms;
-        let envelope = Arc::new(envelope);
+        let ingest_ms = now_ms();
+        let envelope = Arc::new(Envelope { ingest_ms, ..Envelope::default() });
         let (mut submissions, mut admissions) = (Vec::new(), Vec::new());
         for share in &shares {
             let Some(part) = share.of(batch) else {
@@ -195,11 +187,10 @@ impl Router {
             };
             match &share.target {
                 Target::Route(inlet) => {
-                    submissions.push(inlet.submit(publisher, part, ingest_ms));
+                    submissions.push(inlet.submit(origin.connection, part, ingest_ms));
                 }
                 Target::Subscription(queue) => {
-                    let envelope = share.envelope(&envelope);
-                    let delivery = Delivery { batch: part, envelope };
+                    let delivery = Delivery { batch: part, envelope: envelope.clone() };
                     admissions.push(self.0.fanout.admit(queue, delivery));
                 }
             }
@@ -219,6 +210,41 @@ impl Router {
         };
         let lanes = submitted?.into_iter().flatten().collect();
         Ok(Pending { lanes, unrouted: unmatched.messages > 0 })
+    }
+
+    /// Puts what a stream stored into the queues of its subscriptions, awaiting room there. Routes read it by
+    /// themselves. Says whether the router goes on.
+    async fn hand_on(&self, batch: &Batch, envelope: Envelope) -> bool {
+        let _admitting = self.0.admitting.read().await;
+        if self.0.draining.load(Ordering::Acquire) {
+            return false;
+        }
+        // What came out of a route was counted there.
+        if envelope.route.is_none() {
+            self.count_received(batch);
+            self.0.fanout.taps.published(batch, |topic| self.0.fanout.takers(topic));
+        }
+        let (shares, _) = self.0.fanout.shares(batch);
+        let envelope = Arc::new(envelope);
+        let admissions = shares.iter().filter_map(|share| match &share.target {
+            Target::Route(_) => None,
+            Target::Subscription(queue) => {
+                let delivery =
+                    Delivery { batch: share.of(batch)?, envelope: share.envelope(&envelope) };
+                Some(self.0.fanout.admit(queue, delivery))
+            }
+        });
+        let mut abandoning = self.0.abandoning.subscribe();
+        tokio::select! {
+            _ = join_all(admissions) => true,
+            _ = abandoning.wait_for(|is_abandoning| *is_abandoning) => false,
+        }
+    }
+
+    fn count_received(&self, batch: &Batch) {
+        let metrics = &self.0.fanout.metrics;
+        metrics.received.inc_by(batch.len() as u64);
+        metrics.received_bytes.inc_by(batch.byte_len() as u64);
     }
 
     /// Subscribes a connection to a pattern.

@@ -6,12 +6,21 @@ use tokio::time::{Duration, Instant};
 use waypost_core::{
     Lineage, Parking, Place, RetryPolicy, RouteDefinition, RouteName, StageName, Traced,
 };
-use waypost_protocol::Batch;
+use waypost_protocol::{Batch, Offset};
+use waypost_storage::MessageId;
 
-use super::{metrics::RouterMetrics, stage::Stage};
+use super::{
+    durable::{KeptParked, ParkedChange},
+    metrics::RouterMetrics,
+    stage::Stage,
+};
+use crate::time;
 
 /// The parking's time begins with this, so that there are times before all others.
 const BEGIN_MS: u64 = 1000;
+
+/// A plugin may ask for no longer a wait.
+const LONGEST_WAIT_MS: u64 = 86_400_000;
 
 /// A message that waits, as a batch of its own.
 #[derive(Debug)]
@@ -26,6 +35,8 @@ pub(super) struct Parked {
     pub(super) first_failure_ms: Option<u64>,
     /// Why it is to be tried again.
     pub(super) error: String,
+    /// What the store knows it by, if it is kept there.
+    pub(super) id: Option<MessageId>,
 }
 
 /// A parked message that is being tried.
@@ -34,6 +45,7 @@ pub(super) struct Trial {
     pub(super) place: Place,
     pub(super) attempts: u32,
     pub(super) first_failure_ms: Option<u64>,
+    pub(super) id: Option<MessageId>,
 }
 
 /// The parked messages of one lane.
@@ -55,6 +67,8 @@ pub(super) struct Waiting {
     told: usize,
     /// Why nothing may be parked, if so.
     closed: Option<&'static str>,
+    /// Tells the store of everything, where the lane is that of a partition.
+    kept: Option<KeptParked>,
 }
 
 impl Waiting {
@@ -72,7 +86,49 @@ impl Waiting {
             metrics,
             told: 0,
             closed: None,
+            kept: None,
         }
+    }
+
+    /// Lets the store keep what is parked from now on.
+    pub(super) fn keep(&mut self, kept: KeptParked) {
+        self.kept = Some(kept);
+    }
+
+    /// What the store is to be told of messages before `undone`.
+    pub(super) fn take_changes(&mut self, undone: Option<Offset>) -> Vec<ParkedChange> {
+        self.kept.as_mut().map(|kept| kept.take(undone)).unwrap_or_default()
+    }
+
+    /// Whether the store is to be told of something.
+    pub(super) fn has_changes(&self) -> bool {
+        self.kept.as_ref().is_some_and(KeptParked::has_changes)
+    }
+
+    /// Puts back what the store kept, in its order.
+    pub(super) fn restore(&mut self, stage: &StageName, parked: Parked, due_ms: u64) {
+        let number = self.number_of(stage);
+        let key = parked.batch.batch().get(0);
+        let key = key.and_then(|message| message.key().map(<[u8]>::to_vec));
+        let bytes = parked.batch.batch().byte_len();
+        match key {
+            Some(key) if self.parking.holds(number, Some(&key)) => {
+                self.parking.follow(number, &key, parked, bytes);
+            }
+            key => {
+                // A clock that was set back must not hold it for longer than a plugin may ask for.
+                let wait = due_ms.saturating_sub(time::now_ms()).min(LONGEST_WAIT_MS);
+                let due =
+                    self.rank_of(number).unwrap_or_else(|| self.now_ms().saturating_add(wait));
+                self.parking.park(number, key.as_deref(), parked, bytes, due);
+            }
+        }
+        self.tell();
+    }
+
+    /// How many messages wait.
+    pub(super) fn len(&self) -> usize {
+        self.parking.len()
     }
 
     /// Whether the lane may take nothing new.
@@ -84,6 +140,9 @@ impl Waiting {
     pub(super) fn refusal(&self) -> Option<&'static str> {
         if self.closed.is_some() {
             self.closed
+        } else if self.kept.is_some() {
+            // No lane waits for this one, so that nothing comes once it is full.
+            None
         } else if self.parking.is_over(&self.policy) {
             Some("no more messages may wait")
         } else {
@@ -148,6 +207,12 @@ impl Waiting {
         })
     }
 
+    /// Where a stage stands in the route.
+    fn position_of(&self, stage: &StageName) -> usize {
+        let position = self.present.iter().position(|present| present == stage);
+        position.unwrap_or(self.present.len())
+    }
+
     fn number_of(&mut self, stage: &StageName) -> usize {
         self.stages.iter().position(|known| known == stage).unwrap_or_else(|| {
             self.stages.push(stage.clone());
@@ -176,13 +241,17 @@ impl Waiting {
         &mut self,
         stage: &StageName,
         trial: Option<Place>,
-        parked: Parked,
+        mut parked: Parked,
         asked_ms: u64,
     ) {
         let wait = self.policy.delay_ms(parked.attempts, asked_ms, rand::random());
         let number = self.number_of(stage);
         let due = self.rank_of(number).unwrap_or_else(|| self.now_ms().saturating_add(wait));
         let bytes = parked.batch.batch().byte_len();
+        let position = self.position_of(stage);
+        if let Some(kept) = &mut self.kept {
+            kept.park(&mut parked, stage, position, time::now_ms().saturating_add(wait));
+        }
         match trial {
             Some(place) => self.parking.park_first(place, parked, bytes, due),
             None => {
@@ -203,28 +272,35 @@ impl Waiting {
         lineage: Lineage,
         under: &Arc<RouteDefinition>,
     ) {
-        let stage = self.number_of(stage);
+        let (number, position) = (self.number_of(stage), self.position_of(stage));
         for &index in indices {
             let key = batch.batch().get(index as usize).and_then(|message| message.key());
             let (Some(key), Some(alone)) = (key, batch.gather(&[index])) else {
                 continue;
             };
             let bytes = alone.batch().byte_len();
-            let parked = Parked {
+            let mut parked = Parked {
                 batch: alone,
                 lineage,
                 under: under.clone(),
                 attempts: 0,
                 first_failure_ms: None,
                 error: String::new(),
+                id: None,
             };
-            self.parking.follow(stage, key, parked, bytes);
+            if let Some(kept) = &mut self.kept {
+                kept.park(&mut parked, stage, position, 0);
+            }
+            self.parking.follow(number, key, parked, bytes);
         }
         self.tell();
     }
 
     /// What was tried has gone on, or ended.
-    pub(super) fn settled(&mut self, place: Place) {
+    pub(super) fn settled(&mut self, place: Place, id: Option<MessageId>) {
+        if let Some((kept, id)) = self.kept.as_mut().zip(id) {
+            kept.unpark(id);
+        }
         let due = self.rank_of(place.stage()).unwrap_or_else(|| self.now_ms());
         self.parking.settled(place, due);
     }
@@ -248,5 +324,13 @@ impl Waiting {
         let gauge = self.metrics.parked.with_label_values(&[self.route.as_str()]);
         gauge.add(signed(now) - signed(self.told));
         self.told = now;
+    }
+}
+
+impl Drop for Waiting {
+    fn drop(&mut self) {
+        // What stays in the store waits for another lane.
+        let gauge = self.metrics.parked.with_label_values(&[self.route.as_str()]);
+        gauge.sub(i64::try_from(self.told).unwrap_or(i64::MAX));
     }
 }

@@ -7,10 +7,11 @@
 use std::{collections::HashMap, sync::Arc};
 
 use tokio::task::JoinSet;
-use waypost_core::{EntryId, RouteName};
+use waypost_core::{EntryId, Partition, RouteDefinition, RouteName};
 use waypost_protocol::Pattern;
 
 use super::{
+    durable::{DurableLane, LaneParts, LaneState, Stop, partitions_of},
     fanout::{Fanout, Target},
     lane::{Ended, LaneLimits, Publishing, RouteInlet},
     plans::{Plan, Plans},
@@ -23,6 +24,8 @@ pub(super) struct Routes {
     entries: Vec<Entry>,
     /// Those that were taken away and whose lanes are not known to have ended.
     leaving: Vec<(RouteName, Ended)>,
+    /// The same for lanes of partitions.
+    leaving_partitions: Vec<(RouteName, Partition, Ended)>,
     /// All lanes, of routes that leave too.
     lanes: JoinSet<()>,
     limits: LaneLimits,
@@ -36,12 +39,35 @@ struct Entry {
     inlet: Arc<RouteInlet>,
     source: Pattern,
     id: EntryId,
+    /// One for each partition that keeps some of its topics.
+    partitions: Vec<DurableLane>,
 }
 
 impl Routes {
     pub(super) fn new(limits: LaneLimits, publishing: Publishing) -> Self {
-        let (entries, leaving, lanes) = (Vec::new(), Vec::new(), JoinSet::new());
-        Self { entries, leaving, lanes, limits, publishing: Some(publishing) }
+        Self {
+            entries: Vec::new(),
+            leaving: Vec::new(),
+            leaving_partitions: Vec::new(),
+            lanes: JoinSet::new(),
+            limits,
+            publishing: Some(publishing),
+        }
+    }
+
+    /// What is told of the lanes of all partitions.
+    pub(super) fn lanes(&self) -> Vec<Arc<LaneState>> {
+        let lanes = self.entries.iter().flat_map(|entry| &entry.partitions);
+        lanes.map(|lane| lane.state.clone()).collect()
+    }
+
+    /// The same with the route of each, in the order of the configuration.
+    pub(super) fn named_lanes(&self) -> Vec<(RouteName, Arc<LaneState>)> {
+        let lanes = self.entries.iter().flat_map(|entry| {
+            let name = &entry.inlet.name;
+            entry.partitions.iter().map(|lane| (name.clone(), lane.state.clone()))
+        });
+        lanes.collect()
     }
 
     /// Where batches enter all routes.
@@ -57,6 +83,7 @@ impl Routes {
         };
         while self.lanes.try_join_next().is_some() {}
         self.leaving.retain(|(_, ended)| !ended.is_over());
+        self.leaving_partitions.retain(|(.., ended)| !ended.is_over());
         let before = std::mem::take(&mut self.entries).into_iter();
         let mut before: HashMap<RouteName, Entry> =
             before.map(|entry| (entry.inlet.name.clone(), entry)).collect();
@@ -64,6 +91,7 @@ impl Routes {
             for plan in plans.all().iter() {
                 fanout.metrics.announce(&plan.definition);
                 let source = plan.definition.source.clone();
+                let mut partitions = Vec::new();
                 let inlet = match before.remove(&plan.definition.name) {
                     Some(entry) if entry.inlet.lane_count() == plan.definition.lanes => {
                         if entry.source == source {
@@ -71,24 +99,67 @@ impl Routes {
                             continue;
                         }
                         table.remove(entry.id);
+                        partitions = entry.partitions;
                         entry.inlet
                     }
                     replaced => {
                         if let Some(entry) = replaced {
                             table.remove(entry.id);
+                            partitions = entry.partitions;
                             self.leaving.push((entry.inlet.name.clone(), entry.inlet.ended()));
                         }
                         Arc::new(self.start(plan, plans, fanout, &publishing))
                     }
                 };
                 let id = table.insert(&source, Target::Route(inlet.clone()));
-                self.entries.push(Entry { inlet, source, id });
+                let partitions =
+                    self.follow_partitions(partitions, plan, plans, fanout, &publishing);
+                self.entries.push(Entry { inlet, source, id, partitions });
             }
             for (name, entry) in before {
                 table.remove(entry.id);
+                for lane in entry.partitions {
+                    self.leave(&name, &lane);
+                }
                 self.leaving.push((name, entry.inlet.ended()));
             }
         });
+    }
+
+    /// Gives the lanes of the partitions that a route takes now: those that run go on, others begin or end.
+    fn follow_partitions(
+        &mut self,
+        before: Vec<DurableLane>,
+        plan: &Arc<Plan>,
+        plans: &Arc<Plans>,
+        fanout: &Arc<Fanout>,
+        publishing: &Publishing,
+    ) -> Vec<DurableLane> {
+        let RouteDefinition { name, source, .. } = &*plan.definition;
+        let wanted = partitions_of(&fanout.streams, source);
+        let (mut lanes, gone): (Vec<_>, Vec<_>) =
+            before.into_iter().partition(|lane| wanted.iter().any(|each| lane.reads(each)));
+        gone.iter().for_each(|lane| self.leave(name, lane));
+        for partition in wanted {
+            if lanes.iter().any(|lane| lane.reads(&partition)) {
+                continue;
+            }
+            let leaving = self.leaving_partitions.iter();
+            let leaving = leaving.filter(|(route, each, _)| route == name && *each == partition);
+            let after = leaving.map(|(.., ended)| ended.clone()).collect();
+            match LaneParts::new(plan, plans, fanout, partition, after, publishing) {
+                Ok(parts) => lanes.push(parts.start(&mut self.lanes)),
+                Err(error) => tracing::error!(route = %name, %error, "a partition is not read"),
+            }
+        }
+        lanes
+    }
+
+    /// Ends a lane whose route takes its partition no more.
+    fn leave(&mut self, route: &RouteName, lane: &DurableLane) {
+        lane.stop(Stop::Removed);
+        let partition = lane.state.partition.clone();
+        self.leaving_partitions.push((route.clone(), partition, lane.ended()));
     }
 
     /// Starts a route's lanes, behind all lanes that were of this route before.
@@ -110,6 +181,8 @@ impl Routes {
     pub(super) fn stop(&mut self) -> JoinSet<()> {
         self.publishing = None;
         self.inlets().for_each(|inlet| inlet.close());
+        let partitions = self.entries.iter().flat_map(|entry| &entry.partitions);
+        partitions.for_each(|lane| lane.stop(Stop::Router));
         std::mem::take(&mut self.lanes)
     }
 }

@@ -10,7 +10,7 @@ use utoipa::ToSchema;
 use waypost_core::{Destination, MetRoute, RouteDefinition, RouteName, StageName, routes_met};
 use waypost_protocol::{Pattern, Topic};
 
-use super::{Plan, Router, RouterMetrics, outlet::hex, stage::Stage};
+use super::{Plan, Router, RouterMetrics, durable::RoutePartition, outlet::hex, stage::Stage};
 use crate::streams::StreamStatus;
 
 /// A route as it runs at this moment, with what it has counted since the router started.
@@ -36,6 +36,9 @@ pub struct RouteStatus {
     pub parked: i64,
     /// Bytes of batches that wait for its lanes or are in their work.
     pub held_bytes: u64,
+    /// The partitions of streams that it reads, and how far it came there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub partitions: Vec<RoutePartition>,
 }
 
 /// A stage of a route, with the version that runs in it.
@@ -185,11 +188,18 @@ pub struct ExplainedSubscription {
     pub subscription: SubscriptionStatus,
 }
 
+/// What a route holds, and where it is.
+#[derive(Default)]
+struct Held {
+    bytes: usize,
+    partitions: Vec<RoutePartition>,
+}
+
 impl Router {
     /// Every route, in the order of the configuration.
     #[must_use]
     pub fn route_status(&self) -> Vec<RouteStatus> {
-        let held = self.held_bytes();
+        let held = self.held();
         self.0.plans.all().iter().map(|plan| self.status_of(plan, &held)).collect()
     }
 
@@ -240,7 +250,7 @@ impl Router {
     pub fn explain(&self, topic: &Topic) -> Explanation {
         let plans = self.0.plans.all();
         let definitions: Vec<_> = plans.iter().map(|plan| &*plan.definition).collect();
-        let held = self.held_bytes();
+        let held = self.held();
         let met = routes_met(topic, &definitions);
         let routes = met.iter().filter_map(|MetRoute { hops, topic, route }| {
             let plan = plans.iter().find(|plan| plan.definition.name == route.name)?;
@@ -272,13 +282,25 @@ impl Router {
         }
     }
 
-    /// Bytes that each route holds.
-    fn held_bytes(&self) -> HashMap<RouteName, usize> {
-        let routes = self.routes();
-        routes.inlets().map(|inlet| (inlet.name.clone(), inlet.held_bytes())).collect()
+    /// How far each route came in each partition that it reads.
+    pub(super) fn lane_status(&self) -> Vec<(RouteName, RoutePartition)> {
+        let lanes = self.routes().named_lanes();
+        let streams = &self.0.fanout.streams;
+        lanes.into_iter().map(|(name, lane)| (name, RoutePartition::of(&lane, streams))).collect()
     }
 
-    fn status_of(&self, plan: &Plan, held: &HashMap<RouteName, usize>) -> RouteStatus {
+    fn held(&self) -> HashMap<RouteName, Held> {
+        let mut held: HashMap<RouteName, Held> = HashMap::new();
+        for inlet in self.routes().inlets() {
+            held.entry(inlet.name.clone()).or_default().bytes = inlet.held_bytes();
+        }
+        for (name, partition) in self.lane_status() {
+            held.entry(name).or_default().partitions.push(partition);
+        }
+        held
+    }
+
+    fn status_of(&self, plan: &Plan, held: &HashMap<RouteName, Held>) -> RouteStatus {
         let RouteDefinition { name, source, destination, lanes, .. } = &*plan.definition;
         let metrics = &self.0.fanout.metrics;
         let stage = |stage: &Stage| {
@@ -304,7 +326,8 @@ impl Router {
             outputs: metrics.route_outputs.with_label_values(&labels).get(),
             dead_letters: metrics.dead_letters_of(name.as_str()),
             parked: metrics.parked.with_label_values(&labels).get(),
-            held_bytes: held.get(name).map_or(0, |bytes| *bytes as u64),
+            held_bytes: held.get(name).map_or(0, |held| held.bytes as u64),
+            partitions: held.get(name).map(|held| held.partitions.clone()).unwrap_or_default(),
         }
     }
 }

@@ -1,15 +1,15 @@
-//! Streams to whoever takes their topics: what a partition has stored goes to subscriptions and routes, in order,
-//! once it is as safe as its storage promises.
+//! Streams to whoever subscribes to their topics: what a partition has stored is handed on, in order, once it is as
+//! safe as its storage promises.
 //!
-//! A task reads each partition from its end on. It waits as a publisher of a memory topic would: for room in
-//! lanes, and for subscriptions as long as each may take nothing. Publishers to the stream wait for none of it.
+//! A task reads each partition from its end on. It waits as a publisher of a memory topic would: for subscriptions, as
+//! long as each may take nothing. Publishers to the stream wait for none of it, and routes read by themselves.
 
 use std::{sync::Arc, time::Duration};
 
 use tokio::task::JoinSet;
 use waypost_core::Partition;
-use waypost_protocol::{ConnectionId, Envelope, Offset};
-use waypost_storage::{Cursor, ReadError, ReadLimit, Storage, Stored};
+use waypost_protocol::{Envelope, Offset};
+use waypost_storage::{Cursor, ReadError, ReadLimit, Storage};
 
 use super::Router;
 use crate::streams::Streams;
@@ -18,8 +18,6 @@ use crate::streams::Streams;
 const READ: ReadLimit = ReadLimit { max_batches: 64, max_bytes: 1 << 20 };
 /// After a read that failed.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Connections are counted from one: no publisher has this number.
-const STREAMS: ConnectionId = ConnectionId(0);
 
 /// The tasks of all partitions; dropping it ends them.
 #[derive(Debug)]
@@ -69,7 +67,12 @@ async fn follow(router: Router, storage: Arc<dyn Storage>, partition: Partition,
         match cursor.next(READ).await {
             Ok(Some(chunk)) => {
                 for stored in chunk.batches {
-                    if !router.hand_on(&partition, stored).await {
+                    let envelope = Envelope {
+                        stream: Some(partition.stream.as_str().to_owned()),
+                        partition: partition.index.0,
+                        ..stored.envelope
+                    };
+                    if !router.hand_on(&stored.batch, envelope).await {
                         return;
                     }
                 }
@@ -81,7 +84,7 @@ async fn follow(router: Router, storage: Arc<dyn Storage>, partition: Partition,
 }
 
 /// Goes on behind what cannot be read any more, and says what is missing.
-async fn pass(cursor: &mut Cursor<dyn Storage>, error: &ReadError) {
+pub(super) async fn pass(cursor: &mut Cursor<dyn Storage>, error: &ReadError) {
     match error {
         ReadError::Trimmed { first, .. } => {
             tracing::warn!(%error, "retention took messages before they were handed on");
@@ -95,17 +98,5 @@ async fn pass(cursor: &mut Cursor<dyn Storage>, error: &ReadError) {
             tracing::error!(%error, "a partition cannot be read; trying again");
             tokio::time::sleep(PAUSE).await;
         }
-    }
-}
-
-impl Router {
-    /// Hands a stored batch to whoever takes its topics. Says whether the router goes on.
-    async fn hand_on(&self, partition: &Partition, stored: Stored) -> bool {
-        let envelope = Envelope {
-            stream: Some(partition.stream.as_str().to_owned()),
-            partition: partition.index.0,
-            ..stored.envelope
-        };
-        self.admit(STREAMS, &stored.batch, envelope).await.is_ok()
     }
 }

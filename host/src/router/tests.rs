@@ -1,6 +1,7 @@
 //! The router with plugins that are plain functions.
 
 mod chains;
+mod durable;
 mod failing;
 mod reloading;
 mod requests;
@@ -13,7 +14,7 @@ use std::num::NonZeroU16;
 use futures_util::future::BoxFuture;
 use waypost_core::{
     BatchPolicy, BreakerPolicy, Destination, Emitted, OutputLimits, PluginName, RetryPolicy,
-    RouteDefinition, RouteName, StageDefinition, StageName, StageOutput, Verdict,
+    RouteDefinition, RouteName, RouteStart, StageDefinition, StageName, StageOutput, Verdict,
 };
 use waypost_protocol::{BatchBuilder, ConnectionId, StageRun, Topic, dead_letter};
 
@@ -117,6 +118,7 @@ fn route(name: &str, lanes: u16, destination: Option<&str>) -> RouteDefinition {
     RouteDefinition {
         name: RouteName::parse(name).expect("a name"),
         source: Pattern::parse("in.>").expect("a pattern"),
+        start: RouteStart::End,
         stages: vec![StageDefinition {
             name: StageName::parse("s").expect("a name"),
             plugin: PluginName::parse("p").expect("a name"),
@@ -138,14 +140,14 @@ fn router(routes: Vec<(RouteDefinition, Stage)>) -> Router {
 
 fn router_with(routes: Vec<(RouteDefinition, Stage)>, topics: Vec<TopicRule>) -> Router {
     let lane = LaneLimits { batches: 4, bytes: 1 << 20 };
-    router_of(routes, RouterSettings { lane, block_max: BLOCK_MAX, topics, streams: Vec::new() })
+    router_of(routes, RouterSettings { lane, block_max: BLOCK_MAX, topics })
 }
 
 fn router_of(routes: Vec<(RouteDefinition, Stage)>, settings: RouterSettings) -> Router {
     let metrics = RouterMetrics::register(&prometheus::Registry::new()).expect("a new registry");
     let plans = Arc::new(Plans::new(Arc::new(metrics)));
     define(&plans, &routes);
-    Router::start(plans, settings)
+    Router::start(plans, settings, Streams::none())
 }
 
 fn define(plans: &Plans, routes: &[(RouteDefinition, Stage)]) {

@@ -96,8 +96,7 @@ impl StreamMetrics {
         let labels = [stream.as_str()];
         match answer {
             Ok(Appended::Stored { .. }) => {
-                self.messages.with_label_values(&labels).inc_by(messages);
-                self.bytes.with_label_values(&labels).inc_by(bytes);
+                self.stored(stream, messages, bytes);
             }
             Ok(Appended::Duplicate { .. }) => self.duplicates.with_label_values(&labels).inc(),
             Err(error) => {
@@ -105,6 +104,12 @@ impl StreamMetrics {
                 self.refused.with_label_values(&[stream.as_str(), code]).inc();
             }
         }
+    }
+
+    /// A batch that came out of a route was stored.
+    pub(super) fn stored(&self, stream: &StreamName, messages: u64, bytes: u64) {
+        self.messages.with_label_values(&[stream.as_str()]).inc_by(messages);
+        self.bytes.with_label_values(&[stream.as_str()]).inc_by(bytes);
     }
 
     pub(super) fn trimmed(&self, stream: &StreamName, trimmed: &Trimmed) {

@@ -34,7 +34,7 @@ use tokio::sync::Semaphore;
 pub use upkeep::Upkeep;
 use waypost_core::{StreamDefinition, StreamTable};
 use waypost_protocol::{Epoch, ProducerId};
-use waypost_storage::Storage;
+use waypost_storage::{Append, Storage};
 
 /// Requests that wait for storage or for its answer at most. The writer's queue is longer, so that whoever
 /// has one of these places never waits for the queue, and order is that of the places.
@@ -143,6 +143,14 @@ impl Streams {
     #[must_use]
     pub fn storage(&self) -> &Arc<dyn Storage> {
         &self.0.storage
+    }
+
+    /// Takes note of batches that came out of routes and were stored.
+    pub(crate) fn count_outputs(&self, appends: &[Append]) {
+        for Append { partition, batch, .. } in appends {
+            let (messages, bytes) = (batch.len() as u64, batch.byte_len() as u64);
+            self.0.metrics.stored(&partition.stream, messages, bytes);
+        }
     }
 
     /// Takes no more publishes.

@@ -1,6 +1,7 @@
 //! What a lane does with a batch: each stage in order, then its destination.
 
 mod chained;
+mod durable;
 mod retry;
 mod waiting;
 
@@ -91,7 +92,7 @@ impl Work {
 impl Pipeline {
     pub(super) fn new(
         plan: Arc<Plan>,
-        lane: u16,
+        outlet: Outlet,
         inbox: ChainInbox,
         plans: Arc<Plans>,
         fanout: Arc<Fanout>,
@@ -99,7 +100,6 @@ impl Pipeline {
         let metrics = fanout.metrics.clone();
         let route = plan.definition.name.clone();
         let instances = Instances::new(route.clone(), metrics.clone(), fanout.taps.clone());
-        let outlet = Outlet::new(route.clone(), lane, fanout);
         let waiting = Waiting::new(route.clone(), plan.definition.retry, metrics.clone());
         let mut pipeline = Self { route, plans, plan, metrics, instances, outlet, waiting, inbox };
         pipeline.waiting.set_stages(&pipeline.plan.stages);
@@ -157,6 +157,7 @@ impl Pipeline {
                 let step = self.outlet.leave(item.batch, &course.stages, destination, job).await;
                 self.await_step(&step, job).await;
             }
+            self.flush_heavy(&work, job).await;
         }
         self.hand_letters(job).await;
     }

@@ -38,7 +38,7 @@ impl Pipeline {
             let Some((place, parked)) = self.waiting.take_due() else {
                 return;
             };
-            let Parked { batch, lineage, under, attempts, first_failure_ms, .. } = parked;
+            let Parked { batch, lineage, under, attempts, first_failure_ms, id, .. } = parked;
             let stage = self.waiting.stage_of(&place);
             let ahead = under.stages.iter().map(|stage| &stage.name);
             let Resumed { position, is_same_stage } =
@@ -48,10 +48,10 @@ impl Pipeline {
             enter(&mut work, position, vec![batch], &Course::of(&self.plan));
             match work.first_mut() {
                 Some(item) if is_same_stage => {
-                    item.trial = Some(Trial { place, attempts, first_failure_ms });
+                    item.trial = Some(Trial { place, attempts, first_failure_ms, id });
                 }
                 // Where it goes on it has not been tried.
-                _ => self.waiting.settled(place),
+                _ => self.waiting.settled(place, id),
             }
             self.work_off(work, &mut job).await;
         }
@@ -143,7 +143,7 @@ impl Pipeline {
     /// What was parked before has gone on, or ended.
     pub(super) fn settle(&mut self, item: &mut Work) {
         if let Some(trial) = item.trial.take() {
-            self.waiting.settled(trial.place);
+            self.waiting.settled(trial.place, trial.id);
         }
     }
 
@@ -175,7 +175,8 @@ impl Pipeline {
         }
         let labels = [self.route.as_str(), stage.name.as_str()];
         self.metrics.retries.with_label_values(&labels).inc();
-        let place = item.trial.take().map(|trial| trial.place);
+        let trial = item.trial.take().map(|trial| (trial.place, trial.id));
+        let (place, id) = trial.map_or((None, None), |(place, id)| (Some(place), id));
         let parked = Parked {
             batch: alone,
             lineage: job.lineage,
@@ -183,6 +184,7 @@ impl Pipeline {
             attempts,
             first_failure_ms: Some(first_failure_ms),
             error: failed.error,
+            id,
         };
         self.waiting.park(&stage.name, place, parked, asked_ms);
     }

@@ -33,7 +33,10 @@ impl Pipeline {
                 return Some(item);
             };
             self.hand_letters(job).await;
+            self.flush_through(work, Some(&item)).await;
             match self.plans.of(&self.route) {
+                // Its lane is about to be ended, and what is not committed is read again.
+                None if self.outlet.is_collecting() => std::future::pending().await,
                 None => {
                     self.abandon(item, job);
                     return None;

@@ -71,10 +71,8 @@ async fn flood(messages: u32) {
         small(link("c", "*.in", Some("out"), forward)),
     ];
     let lane = LaneLimits { batches: 1, bytes: 1 };
-    let router = router_of(
-        routes,
-        RouterSettings { lane, block_max: BLOCK_MAX, topics: Vec::new(), streams: Vec::new() },
-    );
+    let router =
+        router_of(routes, RouterSettings { lane, block_max: BLOCK_MAX, topics: Vec::new() });
     let limits = QueueLimits { messages: 2, bytes: 1 << 20 };
     let mut out =
         router.subscribe(ConnectionId(9), &Pattern::parse("out").expect("a pattern"), limits);
