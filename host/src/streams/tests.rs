@@ -1,31 +1,36 @@
 //! Streams over the engine in memory.
 
-use std::{num::NonZeroU32, sync::Arc, time::Duration};
+use std::{future::poll_fn, num::NonZeroU32, sync::Arc, task::Poll, time::Duration};
 
 use futures_util::FutureExt as _;
 use waypost_core::{Partition, Retention, StreamDefinition, StreamName, StreamTable};
 use waypost_protocol::{
     Batch, BatchBuilder, Epoch, ErrorCode, Offset, Pattern, ProducerId, Sequence,
 };
-use waypost_storage::{Appended, MemoryStorage, Storage};
+use waypost_storage::{Appended, EmbeddedConfig, EmbeddedStorage, MemoryStorage, Storage};
 
 use super::*;
 
 const PRODUCER: ProducerId = ProducerId(7);
 
 fn streams(retention: Retention) -> (Streams, Arc<MemoryStorage>) {
+    let storage = Arc::new(MemoryStorage::new(2));
+    let streams = streams_in(storage.clone(), retention);
+    (streams.now_or_never().expect("it is ready at once"), storage)
+}
+
+async fn streams_in(storage: Arc<dyn Storage>, retention: Retention) -> Streams {
     let definition = StreamDefinition {
         name: StreamName::parse("orders").expect("a name"),
         topics: vec![Pattern::parse("orders.>").expect("a pattern")],
         partitions: NonZeroU32::MIN,
         retention,
     };
-    let storage = Arc::new(MemoryStorage::new(2));
-    let declared = storage.declare(definition.name.clone(), definition.partitions);
-    declared.now_or_never().expect("it is ready at once").expect("it is new");
+    let declared = storage.declare(definition.name.clone(), definition.partitions).await;
+    declared.expect("it is new");
     let metrics = StreamMetrics::register(&prometheus::Registry::new()).expect("it is empty");
     let table = StreamTable::new(vec![definition]);
-    (Streams::new(table, storage.clone(), 1 << 20, metrics), storage)
+    Streams::new(table, storage, 1 << 20, metrics)
 }
 
 fn batch(topic: &str) -> Batch {
@@ -112,4 +117,43 @@ async fn upkeep_trims_and_forgets_but_not_who_is_there() {
     assert_eq!((bounds.first, bounds.next), (Offset(1), Offset(1)));
     assert_eq!(streams.0.metrics.forgotten.get(), 1);
     assert_eq!(append(&streams, Some(&session), Some(1)).await, stored(1));
+}
+
+/// Uses up so much of the turn that the runtime gives the task.
+async fn take_of_turn(times: usize) {
+    tokio::task::yield_now().await;
+    poll_fn(|context| {
+        for _ in 0..times {
+            if let Poll::Ready(taken) = tokio::task::coop::poll_proceed(context) {
+                taken.made_progress();
+            }
+        }
+        Poll::Ready(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn batches_are_decided_in_their_order_wherever_the_turn_of_the_task_ends() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = EmbeddedConfig { reserve_bytes: 0, ..EmbeddedConfig::new(folder.path()) };
+    let storage = Arc::new(EmbeddedStorage::open(config).expect("a new store"));
+    let streams = streams_in(storage, Retention::default()).await;
+    let (session, _) = open(&streams, 0).await;
+    let mut sequence = 0;
+    for taken in 100..140 {
+        take_of_turn(taken).await;
+        let mut both = Vec::new();
+        for _ in 0..2 {
+            let target = target(Some(sequence));
+            let appending = streams.append(Some(&session), target, batch("orders.a")).await;
+            both.push((sequence, appending.expect("it is taken")));
+            sequence += 1;
+        }
+        for (sequence, appending) in both {
+            let outcome = appending.outcome().await.expect("it is known");
+            let first_offset = Offset(sequence);
+            assert_eq!(outcome, Ok(Appended::Stored { first_offset }), "{taken} taken");
+        }
+    }
 }
