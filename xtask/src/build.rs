@@ -14,7 +14,7 @@ use crate::{
 pub(crate) const PLUGINS: [&str; 4] =
     ["filter-json", "route-content", "schema-upcast", "transform-json"];
 /// Test guests by their names, which are their folders below `tests/guests/`.
-const GUESTS: [&str; 4] = ["byte-filter", "hostile", "key-filter", "slow"];
+const GUESTS: [&str; 5] = ["byte-filter", "hostile", "key-filter", "slow", "wavering"];
 
 /// Builds the plugins into `target/plugins`, each as `<name>.wasm`, and gives that folder.
 pub(crate) fn plugins() -> anyhow::Result<PathBuf> {
