@@ -5,11 +5,11 @@
 //! What a dropped message leaves of its batch stays counted in bytes until the batch is gone, for so long it
 //! takes them.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, sync::Arc};
 
 use waypost_protocol::Batch;
 
-use crate::{OnFull, TopicRuleId};
+use crate::{OnFull, TopicRule};
 
 /// How much a queue holds. One batch is always let into an empty one, however large.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,15 +38,15 @@ struct Entry<T> {
     batch: Batch,
     /// The messages before this one were dropped.
     from: usize,
-    rule: Option<TopicRuleId>,
+    rule: Option<Arc<TopicRule>>,
     with: T,
 }
 
 /// Messages that were dropped under a rule.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Dropped {
     /// The rule of the dropped messages, not of those that came.
-    pub rule: Option<TopicRuleId>,
+    pub rule: Option<Arc<TopicRule>>,
     /// How many.
     pub messages: usize,
 }
@@ -79,7 +79,7 @@ impl<T> Backlog<T> {
         batch: Batch,
         with: T,
         on_full: OnFull,
-        rule: Option<TopicRuleId>,
+        rule: Option<Arc<TopicRule>>,
     ) -> Offered<T> {
         let (all, mut dropped) = (batch.len(), Vec::new());
         if on_full == OnFull::DropOldest {
@@ -97,7 +97,7 @@ impl<T> Backlog<T> {
             }
         };
         let taken = part.as_ref().map_or(0, Batch::len);
-        add(&mut dropped, rule, all - taken);
+        add(&mut dropped, &rule, all - taken);
         if let Some(batch) = part {
             self.push(batch, with, on_full, rule);
         }
@@ -145,7 +145,7 @@ impl<T> Backlog<T> {
             let waiting = oldest.batch.len() - oldest.from;
             let over = (self.messages + batch.len()).saturating_sub(self.limits.messages);
             let has_bytes = self.bytes + batch.byte_len() <= self.limits.bytes;
-            add(dropped, oldest.rule, if has_bytes { over.min(waiting) } else { waiting });
+            add(dropped, &oldest.rule, if has_bytes { over.min(waiting) } else { waiting });
             if has_bytes && over < waiting {
                 oldest.from += over;
                 self.messages -= over;
@@ -157,7 +157,7 @@ impl<T> Backlog<T> {
         }
     }
 
-    fn push(&mut self, batch: Batch, with: T, on_full: OnFull, rule: Option<TopicRuleId>) {
+    fn push(&mut self, batch: Batch, with: T, on_full: OnFull, rule: Option<Arc<TopicRule>>) {
         self.messages += batch.len();
         self.bytes += batch.byte_len();
         let entry = Entry { number: self.next, batch, from: 0, rule, with };
@@ -184,11 +184,11 @@ fn first_of_last(batch: &Batch, messages: usize, bytes: usize) -> usize {
     low
 }
 
-fn add(dropped: &mut Vec<Dropped>, rule: Option<TopicRuleId>, messages: usize) {
+fn add(dropped: &mut Vec<Dropped>, rule: &Option<Arc<TopicRule>>, messages: usize) {
     match dropped.last_mut() {
         _ if messages == 0 => {}
-        Some(last) if last.rule == rule => last.messages += messages,
-        _ => dropped.push(Dropped { rule, messages }),
+        Some(last) if last.rule == *rule => last.messages += messages,
+        _ => dropped.push(Dropped { rule: rule.clone(), messages }),
     }
 }
 

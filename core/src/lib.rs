@@ -56,7 +56,7 @@ pub use stream::{Partition, PartitionIndex};
 pub use streams::{Misplaced, StreamDefinition, StreamId, StreamTable};
 pub use table::{EntryId, RouteTable};
 pub use tap::TapBudget;
-pub use topic_rules::{OnFull, TopicRule, TopicRuleId, TopicRules};
+pub use topic_rules::{OnFull, TopicRule, TopicRules};
 pub use traced::{Trace, Traced};
 pub use verdict::{
     Change, ChangeColumn, ContractError, Emitted, EmittedMessage, Failed, Folded, OutputLimits,

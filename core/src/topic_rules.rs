@@ -3,7 +3,7 @@
 //! Rules stand in an order, and the first whose pattern matches a topic holds for it. Where none matches,
 //! messages wait for room as long as the router allows.
 
-use std::{fmt, ops::Range};
+use std::{fmt, ops::Range, sync::Arc};
 
 use waypost_protocol::{Batch, Pattern};
 
@@ -59,77 +59,54 @@ pub struct TopicRule {
     pub block_max_ms: u64,
 }
 
-/// Which rule of several.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TopicRuleId(usize);
-
-/// Rules in their order.
+/// Rules in their order. Whatever waits under one has it by itself, so that others may stand here meanwhile.
 #[derive(Debug, Clone, Default)]
 pub struct TopicRules {
-    /// Those that held before too: what waits under them is still to be told apart.
-    rules: Vec<TopicRule>,
-    /// Where those begin that hold.
-    begin: usize,
-    table: RouteTable<TopicRuleId>,
+    rules: Vec<Arc<TopicRule>>,
+    /// The places of the rules.
+    table: RouteTable<usize>,
 }
 
 impl TopicRules {
     /// Rules in this order.
     #[must_use]
     pub fn new(rules: Vec<TopicRule>) -> Self {
-        Self::default().replaced(rules)
-    }
-
-    /// Other rules in this order. What had one of these can still be [looked up](Self::get) there.
-    #[must_use]
-    pub fn replaced(&self, next: Vec<TopicRule>) -> Self {
-        if next == self.all() {
-            return self.clone();
-        }
-        let (mut rules, begin) = (self.rules.clone(), self.rules.len());
-        rules.extend(next);
         let mut table = RouteTable::new();
-        for (index, rule) in rules.iter().enumerate().skip(begin) {
-            table.insert(&rule.pattern, TopicRuleId(index));
+        for (place, rule) in rules.iter().enumerate() {
+            table.insert(&rule.pattern, place);
         }
-        Self { rules, begin, table }
+        Self { rules: rules.into_iter().map(Arc::new).collect(), table }
     }
 
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.all().is_empty()
+        self.rules.is_empty()
     }
 
     /// The rules in their order.
     #[must_use]
-    pub fn all(&self) -> &[TopicRule] {
-        self.rules.get(self.begin..).unwrap_or_default()
-    }
-
-    /// One of them, or of those before.
-    #[must_use]
-    pub fn get(&self, id: TopicRuleId) -> Option<&TopicRule> {
-        self.rules.get(id.0)
+    pub fn all(&self) -> &[Arc<TopicRule>] {
+        &self.rules
     }
 
     /// The rule that holds for a topic.
     #[must_use]
-    pub fn of(&self, topic: &str) -> Option<TopicRuleId> {
+    pub fn of(&self, topic: &str) -> Option<&Arc<TopicRule>> {
         let mut first = None;
-        self.table.for_each_match(topic, |_, &id| {
-            first = Some(first.map_or(id, |known: TopicRuleId| known.min(id)));
+        self.table.for_each_match(topic, |_, &place| {
+            first = Some(first.map_or(place, |known: usize| known.min(place)));
         });
-        first
+        self.rules.get(first?)
     }
 
     /// The parts of a batch, in order, whose neighbouring messages one rule holds for.
     #[must_use]
-    pub fn parts(&self, batch: &Batch) -> Vec<(Option<TopicRuleId>, Range<usize>)> {
+    pub fn parts(&self, batch: &Batch) -> Vec<(Option<&Arc<TopicRule>>, Range<usize>)> {
         if let Some(topic) = batch.single_topic() {
             return vec![(self.of(topic), 0..batch.len())];
         }
-        let mut parts: Vec<(Option<TopicRuleId>, Range<usize>)> = Vec::new();
+        let mut parts: Vec<(Option<&Arc<TopicRule>>, Range<usize>)> = Vec::new();
         let mut before = None;
         for (index, message) in batch.iter().enumerate() {
             let topic = message.topic();
@@ -146,22 +123,13 @@ impl TopicRules {
         parts
     }
 
-    /// Each rule that can never hold, with an earlier one that matches all that it matches.
-    pub fn shadowed(&self) -> impl Iterator<Item = (TopicRuleId, TopicRuleId)> {
-        self.all().iter().enumerate().filter_map(|(index, rule)| {
-            let earlier = self.all().iter().take(index);
-            let cover = earlier.enumerate().find(|(_, each)| each.pattern.covers(&rule.pattern));
-            let id = |index| TopicRuleId(self.begin + index);
-            cover.map(|(cover, _)| (id(index), id(cover)))
+    /// The place of each rule that can never hold, with that of an earlier one that matches all that it matches.
+    pub fn shadowed(&self) -> impl Iterator<Item = (usize, usize)> {
+        self.rules.iter().enumerate().filter_map(|(place, rule)| {
+            let mut earlier = self.rules.iter().take(place);
+            let cover = earlier.position(|each| each.pattern.covers(&rule.pattern));
+            cover.map(|cover| (place, cover))
         })
-    }
-}
-
-impl TopicRuleId {
-    /// Its place in the order, from zero, where no rules stood before.
-    #[must_use]
-    pub fn place(self) -> usize {
-        self.0
     }
 }
 
@@ -180,8 +148,13 @@ mod tests {
         TopicRules::new(patterns.iter().map(rule).collect())
     }
 
+    /// The place of a rule among others that differ.
+    fn place_of(rules: &TopicRules, rule: Option<&Arc<TopicRule>>) -> Option<usize> {
+        rules.all().iter().position(|known| Some(known) == rule)
+    }
+
     fn place(rules: &TopicRules, topic: &str) -> Option<usize> {
-        rules.of(topic).map(TopicRuleId::place)
+        place_of(rules, rules.of(topic))
     }
 
     #[test]
@@ -204,30 +177,14 @@ mod tests {
         }
         let batch = builder.finish().expect("there are messages");
         let parts = rules.parts(&batch).into_iter();
-        let parts: Vec<_> =
-            parts.map(|(rule, range)| (rule.map(TopicRuleId::place), range)).collect();
+        let parts: Vec<_> = parts.map(|(rule, range)| (place_of(&rules, rule), range)).collect();
         assert_eq!(parts, [(Some(0), 0..2), (Some(1), 2..3), (None, 3..5), (Some(0), 5..6)]);
     }
 
     #[test]
     fn a_rule_behind_one_that_covers_it_can_never_hold() {
         let rules = rules(&["a.*", "a.b", "a.>", "b.c", "b.>", "a.b.*"]);
-        let shadowed = rules.shadowed().map(|(rule, cover)| (rule.place(), cover.place()));
-        assert_eq!(shadowed.collect::<Vec<_>>(), [(1, 0), (5, 2)]);
-    }
-
-    #[test]
-    fn rules_that_are_replaced_hold_no_more_and_are_still_known() {
-        let before = rules(&["a.>", "b"]);
-        let known = before.of("a.x").expect("the first holds");
-        let after = before.replaced(rules(&["b.>", "a.x"]).all().to_vec());
-        let found = after.of("a.x").expect("the second holds");
-        assert_eq!(after.get(found).map(|rule| rule.pattern.as_str()), Some("a.x"));
-        assert_eq!(after.get(known), before.get(known));
-        assert_eq!((after.of("b"), after.of("a.y")), (None, None));
-        let again = after.replaced(after.all().to_vec());
-        assert_eq!(again.of("a.x"), Some(found), "nothing is new");
-        assert_eq!(after.replaced(Vec::new()).of("a.x"), None);
+        assert_eq!(rules.shadowed().collect::<Vec<_>>(), [(1, 0), (5, 2)]);
     }
 
     #[test]

@@ -4,16 +4,16 @@ use proptest::{collection::vec, prelude::*};
 use waypost_protocol::{BatchBuilder, Pattern};
 
 use super::*;
-use crate::{TopicRule, TopicRules};
+use crate::TopicRules;
 
 /// One rule of each kind, found by its name as a topic.
-fn rule(on_full: OnFull) -> Option<TopicRuleId> {
+fn rule(on_full: OnFull) -> Option<Arc<TopicRule>> {
     let rule = |on_full: OnFull| TopicRule {
         pattern: Pattern::parse(on_full.name()).expect("a pattern"),
         on_full,
         block_max_ms: 1,
     };
-    TopicRules::new(OnFull::ALL.map(rule).into()).of(on_full.name())
+    TopicRules::new(OnFull::ALL.map(rule).into()).of(on_full.name()).cloned()
 }
 
 fn batch(numbers: impl IntoIterator<Item = u32>) -> Batch {

@@ -55,7 +55,7 @@ pub(super) fn check_topics(drafts: &[DraftTopic], reader: &mut Reader<'_>) {
     let rules = TopicRules::new(rules);
     for (shadowed, cover) in rules.shadowed() {
         let (Some(path), Some(rule), Some(cover)) =
-            (paths.get(shadowed.place()), rules.get(shadowed), rules.get(cover))
+            (paths.get(shadowed), rules.all().get(shadowed), rules.all().get(cover))
         else {
             continue;
         };

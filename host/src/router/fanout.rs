@@ -11,9 +11,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use futures_util::future::join_all;
-use waypost_core::{
-    Dropped, EntryId, Lineage, OnFull, RouteTable, TopicRule, TopicRuleId, TopicRules,
-};
+use waypost_core::{Dropped, EntryId, Lineage, OnFull, RouteTable, TopicRule, TopicRules};
 use waypost_protocol::{Batch, Envelope, ErrorCode, Inbox, MessageView, Pattern, request};
 
 use super::{
@@ -149,9 +147,10 @@ impl Fanout {
 
     /// What holds for topics from now on. What waits in a queue stays under the rule that it came under.
     pub(super) fn set_rules(&self, rules: Vec<TopicRule>) {
-        let next = self.rules.load().replaced(rules);
+        let next = Arc::new(TopicRules::new(rules));
         self.metrics.announce_rules(&next);
-        self.rules.store(Arc::new(next));
+        let before = self.rules.swap(next.clone());
+        self.metrics.forget_rules(&before, &next);
     }
 
     fn block_max(&self) -> Duration {
@@ -256,7 +255,7 @@ impl Fanout {
                 continue;
             };
             let delivery = Delivery { batch, envelope: envelope.clone() };
-            if !self.admit_under(rule, queue, delivery).await {
+            if !self.admit_under(rule.cloned(), queue, delivery).await {
                 return;
             }
         }
@@ -265,17 +264,15 @@ impl Fanout {
     /// Says whether the subscription goes on.
     async fn admit_under(
         &self,
-        rule: Option<TopicRuleId>,
+        rule: Option<Arc<TopicRule>>,
         queue: &QueueSender,
         delivery: Delivery,
     ) -> bool {
-        let rules = self.rules.load();
-        let known = rule.and_then(|rule| rules.get(rule));
-        let when_full = match known.map(|known| (known.on_full, known.block_max_ms)) {
-            Some((on_full, ms)) => WhenFull { on_full, block_max: Duration::from_millis(ms), rule },
-            None => WhenFull { on_full: OnFull::Block, block_max: self.block_max(), rule: None },
+        let (on_full, block_max) = match &rule {
+            Some(rule) => (rule.on_full, Duration::from_millis(rule.block_max_ms)),
+            None => (OnFull::Block, self.block_max()),
         };
-        drop(rules);
+        let when_full = WhenFull { on_full, block_max, rule };
         match queue.admit(delivery, when_full).await {
             Admission::Admitted { messages, dropped } => {
                 self.metrics.delivered.inc_by(messages as u64);
@@ -289,8 +286,7 @@ impl Fanout {
     }
 
     fn count_dropped(&self, dropped: &Dropped) {
-        let rules = self.rules.load();
-        if let Some(rule) = dropped.rule.and_then(|rule| rules.get(rule)) {
+        if let Some(rule) = &dropped.rule {
             let labels = [rule.pattern.as_str(), rule.on_full.name()];
             let counter = self.metrics.topic_dropped.with_label_values(&labels);
             counter.inc_by(dropped.messages as u64);

@@ -57,6 +57,14 @@ pub(super) struct RouteInlet {
 #[derive(Debug, Clone)]
 pub(super) struct Ended(watch::Receiver<()>);
 
+/// What batches that wait for lanes or are in their work take, also once nothing more comes in.
+#[derive(Debug, Clone)]
+pub(super) struct Held {
+    /// What each lane may hold.
+    most: usize,
+    rooms: Vec<Arc<Semaphore>>,
+}
+
 /// Held by each lane that may still get something from a publisher, or give up on something.
 pub(super) type Publishing = mpsc::Sender<()>;
 
@@ -167,11 +175,11 @@ impl RouteInlet {
         }
     }
 
-    /// Bytes of the batches that wait for its lanes or are in their work.
-    pub(super) fn held_bytes(&self) -> usize {
+    /// What its lanes hold.
+    pub(super) fn held(&self) -> Held {
         let most = self.limits.bytes.clamp(1, Semaphore::MAX_PERMITS);
         let lanes = self.lanes.read().unwrap_or_else(PoisonError::into_inner);
-        lanes.iter().map(|lane| most.saturating_sub(lane.room.available_permits())).sum()
+        Held { most, rooms: lanes.iter().map(|lane| lane.room.clone()).collect() }
     }
 
     /// Takes no more from publishers; the lanes do what is queued and give up on what is parked.
@@ -209,6 +217,14 @@ impl RouteInlet {
 impl Drop for RouteInlet {
     fn drop(&mut self) {
         self.close_chain();
+    }
+}
+
+impl Held {
+    /// In bytes, at this moment.
+    pub(super) fn bytes(&self) -> usize {
+        let held = |room: &Arc<Semaphore>| self.most.saturating_sub(room.available_permits());
+        self.rooms.iter().map(held).sum()
     }
 }
 

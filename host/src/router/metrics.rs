@@ -1,14 +1,14 @@
 //! What the router counts.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use prometheus::{
     Histogram, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts,
     Registry,
-    core::Collector as _,
+    core::{Collector as _, MetricVec, MetricVecBuilder},
     proto::{Metric, MetricFamily},
 };
-use waypost_core::{Counts, OnFull, RouteDefinition, TopicRules};
+use waypost_core::{Counts, OnFull, RouteDefinition, RouteName, TopicRule, TopicRules};
 use waypost_protocol::ErrorCode;
 
 /// Why a call into a plugin fails as a whole.
@@ -257,6 +257,46 @@ impl RouterMetrics {
         }
     }
 
+    /// Takes away the series of rules that hold no more. What still waits under one and is dropped brings its
+    /// series back.
+    pub(super) fn forget_rules(&self, before: &TopicRules, now: &TopicRules) {
+        let is_same = |one: &TopicRule, other: &TopicRule| {
+            one.pattern == other.pattern && one.on_full == other.on_full
+        };
+        for rule in before.all() {
+            if !now.all().iter().any(|kept| is_same(kept, rule)) {
+                let labels = [rule.pattern.as_str(), rule.on_full.name()];
+                // There is none of a rule that makes messages wait.
+                let _ = self.topic_dropped.remove_label_values(&labels);
+            }
+        }
+    }
+
+    /// Takes away every series of a route that is no more.
+    pub(super) fn forget(&self, route: &RouteName) {
+        let name = route.as_str();
+        for each in [
+            &self.route_messages,
+            &self.dropped,
+            &self.route_outputs,
+            &self.dead_letters,
+            &self.dead_letters_unseen,
+            &self.stage_failures,
+            &self.stage_start_failures,
+            &self.stage_messages,
+            &self.stage_failed_messages,
+            &self.swaps,
+            &self.retries,
+            &self.breaker_opened,
+        ] {
+            forget_in(each, name);
+        }
+        for each in [&self.parked, &self.stage_memory, &self.breaker_open] {
+            forget_in(each, name);
+        }
+        forget_in(&self.stage_seconds, name);
+    }
+
     /// A route's dead letters by reason.
     #[must_use]
     pub fn dead_letters_of(&self, route: &str) -> BTreeMap<String, u64> {
@@ -334,5 +374,19 @@ impl RouterMetrics {
         registry.register(Box::new(self.subscriptions.clone()))?;
         registry.register(Box::new(self.stage_seconds.clone()))?;
         registry.register(Box::new(self.batch_messages.clone()))
+    }
+}
+
+/// Takes away the series of one route.
+fn forget_in<B: MetricVecBuilder>(series: &MetricVec<B>, route: &str) {
+    for family in series.collect() {
+        for metric in family.get_metric() {
+            let labels = metric.get_label().iter().map(|label| (label.name(), label.value()));
+            let labels: HashMap<&str, &str> = labels.collect();
+            if labels.get("route") == Some(&route) {
+                // They were there a moment ago; whoever took them away meanwhile did what is wanted.
+                let _ = series.remove(&labels);
+            }
+        }
     }
 }

@@ -91,6 +91,14 @@ impl Plans {
         self.change(Some(routes), versions);
     }
 
+    /// Takes away what was counted of a route, unless there is one of its name again.
+    pub(super) fn forget(&self, route: &RouteName) {
+        let _turn = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
+        if self.of(route).is_none() {
+            self.metrics.forget(route);
+        }
+    }
+
     fn change(&self, routes: Option<&[RouteDefinition]>, versions: &[(RouteName, Stage)]) {
         let _turn = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let before = self.all.load_full();

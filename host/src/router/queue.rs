@@ -11,7 +11,7 @@ use std::{
 };
 
 use tokio::{sync::Notify, time::Instant};
-use waypost_core::{Backlog, Dropped, Offered, OnFull, QueueLimits, TopicRuleId};
+use waypost_core::{Backlog, Dropped, Offered, OnFull, QueueLimits, TopicRule};
 use waypost_protocol::{Batch, Envelope, ErrorCode};
 
 /// A batch on its way to a subscriber.
@@ -24,13 +24,13 @@ pub struct Delivery {
 }
 
 /// What holds for a delivery when there is no room for it.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct WhenFull {
     pub(super) on_full: OnFull,
     /// How long the subscriber may get nothing on while it waits.
     pub(super) block_max: Duration,
     /// The rule that says so, if one does.
-    pub(super) rule: Option<TopicRuleId>,
+    pub(super) rule: Option<Arc<TopicRule>>,
 }
 
 /// What comes out of a queue.
@@ -142,7 +142,7 @@ impl QueueSender {
                 if state.ended.is_some() {
                     return Admission::Gone;
                 }
-                match state.backlog.offer(batch, envelope, on_full, rule) {
+                match state.backlog.offer(batch, envelope, on_full, rule.clone()) {
                     Offered::Taken { messages, dropped } => {
                         drop(state);
                         self.0.filled.notify_one();

@@ -13,7 +13,7 @@ use waypost_protocol::Pattern;
 use super::{
     durable::{DurableLane, LaneParts, LaneState, Stop, partitions_of},
     fanout::{Fanout, Target},
-    lane::{Ended, LaneLimits, Publishing, RouteInlet},
+    lane::{Ended, Held, LaneLimits, Publishing, RouteInlet},
     plans::{Plan, Plans},
 };
 
@@ -23,7 +23,7 @@ pub(super) struct Routes {
     /// In the order of the configuration.
     entries: Vec<Entry>,
     /// Those that were taken away and whose lanes are not known to have ended.
-    leaving: Vec<(RouteName, Ended)>,
+    leaving: Vec<Leaving>,
     /// The same for lanes of partitions.
     leaving_partitions: Vec<(RouteName, Partition, Ended)>,
     /// All lanes, of routes that leave too.
@@ -41,6 +41,20 @@ struct Entry {
     id: EntryId,
     /// One for each partition that keeps some of its topics.
     partitions: Vec<DurableLane>,
+}
+
+/// A route that was taken away, with what its lanes still hold.
+#[derive(Debug)]
+struct Leaving {
+    name: RouteName,
+    ended: Ended,
+    held: Held,
+}
+
+impl Leaving {
+    fn of(inlet: &RouteInlet) -> Self {
+        Self { name: inlet.name.clone(), ended: inlet.ended(), held: inlet.held() }
+    }
 }
 
 impl Routes {
@@ -75,6 +89,17 @@ impl Routes {
         self.entries.iter().map(|entry| &entry.inlet)
     }
 
+    /// Bytes of the batches that wait for lanes of each route or are in their work, those of lanes that leave too.
+    pub(super) fn held_bytes(&self) -> HashMap<RouteName, usize> {
+        let running = self.inlets().map(|inlet| (&inlet.name, inlet.held().bytes()));
+        let leaving = self.leaving.iter().map(|leaving| (&leaving.name, leaving.held.bytes()));
+        let mut held = HashMap::new();
+        for (name, bytes) in running.chain(leaving) {
+            *held.entry(name.clone()).or_default() += bytes;
+        }
+        held
+    }
+
     /// Lets the routes be those that there are plans for; the table changes in one step. Once the router stops
     /// nothing changes any more.
     pub(super) fn follow(&mut self, plans: &Arc<Plans>, fanout: &Arc<Fanout>) {
@@ -82,7 +107,7 @@ impl Routes {
             return;
         };
         while self.lanes.try_join_next().is_some() {}
-        self.leaving.retain(|(_, ended)| !ended.is_over());
+        self.leaving.retain(|leaving| !leaving.ended.is_over());
         self.leaving_partitions.retain(|(.., ended)| !ended.is_over());
         let before = std::mem::take(&mut self.entries).into_iter();
         let mut before: HashMap<RouteName, Entry> =
@@ -106,7 +131,7 @@ impl Routes {
                         if let Some(entry) = replaced {
                             table.remove(entry.id);
                             partitions = entry.partitions;
-                            self.leaving.push((entry.inlet.name.clone(), entry.inlet.ended()));
+                            self.leaving.push(Leaving::of(&entry.inlet));
                         }
                         Arc::new(self.start(plan, plans, fanout, &publishing))
                     }
@@ -118,10 +143,13 @@ impl Routes {
             }
             for (name, entry) in before {
                 table.remove(entry.id);
+                let mut lanes = vec![entry.inlet.ended()];
                 for lane in entry.partitions {
                     self.leave(&name, &lane);
+                    lanes.push(lane.ended());
                 }
-                self.leaving.push((name, entry.inlet.ended()));
+                self.leaving.push(Leaving::of(&entry.inlet));
+                self.lanes.spawn(forget(name, lanes, plans.clone()));
             }
         });
     }
@@ -171,8 +199,8 @@ impl Routes {
         publishing: &Publishing,
     ) -> RouteInlet {
         let name = &plan.definition.name;
-        let leaving = self.leaving.iter().filter(|(known, _)| known == name);
-        let after = leaving.map(|(_, ended)| ended.clone()).collect();
+        let leaving = self.leaving.iter().filter(|leaving| leaving.name == *name);
+        let after = leaving.map(|leaving| leaving.ended.clone()).collect();
         RouteInlet::start(plan, after, plans, fanout, self.limits, publishing, &mut self.lanes)
     }
 
@@ -185,4 +213,12 @@ impl Routes {
         partitions.for_each(|lane| lane.stop(Stop::Router));
         std::mem::take(&mut self.lanes)
     }
+}
+
+/// Takes away what was counted of a route once its lanes, which still count, have ended.
+async fn forget(route: RouteName, lanes: Vec<Ended>, plans: Arc<Plans>) {
+    for mut ended in lanes {
+        ended.wait().await;
+    }
+    plans.forget(&route);
 }

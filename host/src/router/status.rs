@@ -291,8 +291,8 @@ impl Router {
 
     fn held(&self) -> HashMap<RouteName, Held> {
         let mut held: HashMap<RouteName, Held> = HashMap::new();
-        for inlet in self.routes().inlets() {
-            held.entry(inlet.name.clone()).or_default().bytes = inlet.held_bytes();
+        for (name, bytes) in self.routes().held_bytes() {
+            held.entry(name).or_default().bytes = bytes;
         }
         for (name, partition) in self.lane_status() {
             held.entry(name).or_default().partitions.push(partition);

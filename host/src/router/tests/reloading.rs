@@ -1,5 +1,7 @@
 //! Routes that come, go and change while messages flow.
 
+use prometheus::core::Collector;
+
 use super::{chains::link, *};
 
 fn named(name: &str) -> StageName {
@@ -344,13 +346,65 @@ async fn the_rules_of_topics_are_replaced() {
         assert_eq!(publish(&router, &batch("a", [number])).await, COMMITTED);
     }
     assert_eq!(payloads_of(&mut slow, 2).await, ["0", "1"]);
+    let dropped =
+        |policy| router.plans().metrics().topic_dropped.with_label_values(&["a", policy]).get();
+    assert_eq!(dropped("drop-newest"), 3);
     router.set_topics(vec![dropping(waypost_core::OnFull::DropOldest)]);
     for number in 5..10 {
         assert_eq!(publish(&router, &batch("a", [number])).await, COMMITTED);
     }
     assert_eq!(payloads_of(&mut slow, 2).await, ["8", "9"]);
-    let dropped = &router.plans().metrics().topic_dropped;
-    for policy in ["drop-newest", "drop-oldest"] {
-        assert_eq!(dropped.with_label_values(&["a", policy]).get(), 3, "{policy}");
-    }
+    assert_eq!(dropped("drop-oldest"), 3);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_lanes_that_leave_hold_is_told_and_what_a_route_counted_goes_with_its_last_lane() {
+    let router = empty();
+    reload(&router, &[with_stages(1, "out", &["s"])], &[version("r", "s", forward)]);
+    let limits = QueueLimits { messages: 1, bytes: 1 << 20 };
+    let out = Pattern::parse("out").expect("a pattern");
+    let full = router.subscribe(ConnectionId(9), &out, limits);
+    assert_eq!(publish(&router, &batch("in.a", [1])).await, COMMITTED);
+    let publisher = tokio::spawn({
+        let router = router.clone();
+        async move { publish(&router, &batch("in.a", [2])).await }
+    });
+    let moment = || tokio::time::sleep(Duration::from_millis(1));
+    let held = || router.route_status()[0].held_bytes;
+    moment().await;
+    let before = held();
+    assert!(before > 0, "a lane waits for room");
+    reload(&router, &[with_stages(2, "out", &["s"])], &[]);
+    assert_eq!(held(), before, "it still does");
+
+    let metrics = router.plans().metrics().clone();
+    let counted = || {
+        let of_routes = [&metrics.route_messages, &metrics.stage_messages, &metrics.stage_failures];
+        let families = of_routes.into_iter().flat_map(Collector::collect);
+        let families = families.chain(metrics.parked.collect());
+        let families = families.chain(metrics.stage_seconds.collect());
+        families.map(|family| family.get_metric().len()).sum::<usize>()
+    };
+    reload(&router, &[], &[]);
+    moment().await;
+    assert!(counted() > 0, "a lane is not done yet");
+    drop(full);
+    assert_eq!(publisher.await.expect("it ends"), COMMITTED);
+    moment().await;
+    assert_eq!(counted(), 0);
+    router.drain(BLOCK_MAX).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_route_that_comes_again_before_its_lanes_have_ended_goes_on_counting() {
+    let router = empty();
+    let definition = with_stages(1, "out", &["s"]);
+    let routes = std::slice::from_ref(&definition);
+    reload(&router, routes, &[version("r", "s", forward)]);
+    assert_eq!(publish(&router, &batch("in.a", [1])).await, COMMITTED);
+    reload(&router, &[], &[]);
+    reload(&router, routes, &[version("r", "s", forward)]);
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(router.route_status()[0].messages, 1);
+    router.drain(BLOCK_MAX).await;
 }

@@ -102,3 +102,22 @@ async fn what_leaves_a_route_is_treated_by_the_rule_of_where_it_goes() {
     assert_eq!(dropped(&router, "old.>", OnFull::DropOldest), 7);
     assert_eq!(drained(&mut quick, 10).await.len(), 10, "others miss nothing");
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_waits_stays_under_its_rule_when_others_come_and_series_of_former_rules_go() {
+    use prometheus::core::Collector as _;
+    let router = router_with(Vec::new(), rules());
+    let mut subscription = small(&router, ">", 1);
+    assert_eq!(publish(&router, &mixed(&[("old.a", "o1")])).await, COMMITTED);
+    let series = || {
+        let families = router.0.fanout.metrics.topic_dropped.collect();
+        families.iter().map(|family| family.get_metric().len()).sum::<usize>()
+    };
+    assert_eq!(series(), 2);
+    router.set_topics(vec![rule("old.b", OnFull::DropOldest, BLOCK_MAX)]);
+    assert_eq!(series(), 1);
+    // It may be dropped for what comes, as it came under a rule that says so.
+    assert_eq!(publish(&router, &mixed(&[("old.b", "o2")])).await, COMMITTED);
+    assert_eq!(drained(&mut subscription, 1).await, ["o2"]);
+    assert_eq!(dropped(&router, "old.>", OnFull::DropOldest), 1);
+}
