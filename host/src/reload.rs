@@ -9,7 +9,7 @@ use prometheus::{IntCounterVec, IntGauge, Opts, Registry};
 use tokio::sync::mpsc;
 
 use crate::{
-    config::{Changes, Loaded, Settings, Sources, load, plugins_in, reloaded},
+    config::{Changes, Loaded, Settings, Sources, conflicts, load, plugins_in, reloaded},
     server::Waypost,
     time::now_ms,
     watch::{LOOK_INTERVAL, Watcher},
@@ -151,6 +151,10 @@ impl Reloader {
         let Changes { live, restart } = Changes::between(&self.started, &self.applied, &next);
         if !live.is_empty() {
             let settings = reloaded(&self.started.settings, next.settings.clone());
+            let conflicts = conflicts(&settings);
+            if !conflicts.is_empty() {
+                return Err(conflicts.join("\n"));
+            }
             waypost.reload(settings).await.map_err(|error| error.to_string())?;
         }
         let is_news = !live.is_empty() || restart != self.waiting || self.refused.is_some();

@@ -40,7 +40,7 @@ use given::Given;
 pub use origins::Origins;
 pub use problem::{ConfigErrors, Document, Place, Problem, Severity, Style, render};
 use reader::Reader;
-pub use reload::{Changes, reloaded};
+pub use reload::{Changes, conflicts, reloaded};
 use sections::Draft;
 pub use settings::{AdminSettings, PluginSettings, Settings};
 use waypost_core::PluginName;

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use waypost_core::StreamDefinition;
+
 use super::{Loaded, PluginSettings, Settings, key::in_schema};
 use crate::{net::NetSettings, router::RouterSettings};
 
@@ -94,4 +96,24 @@ pub fn reloaded(started: &Settings, next: Settings) -> Settings {
         },
         ..next
     }
+}
+
+/// What a router is asked for that it cannot do before its next start: to drop messages that a stream keeps which
+/// still runs, although the configuration has it no more.
+#[must_use]
+pub fn conflicts(settings: &Settings) -> Vec<String> {
+    let streams = &settings.streams.definitions;
+    let rules = settings.router.topics.iter();
+    let kept = rules.filter_map(|rule| {
+        let pattern = &rule.pattern;
+        let overlaps = |stream: &&StreamDefinition| {
+            stream.topics.iter().any(|topics| topics.overlaps(pattern))
+        };
+        let stream = &streams.iter().find(overlaps)?.name;
+        Some(format!(
+            "topic.pattern {pattern} matches topics that the stream {stream} keeps until the router is started \
+             anew: they are never dropped; narrow the pattern, or start the router anew"
+        ))
+    });
+    kept.collect()
 }

@@ -68,31 +68,83 @@ fn what_waits_for_a_start_is_told_until_it_is_undone() {
     assert_eq!(Changes::between(&started, &second, &started).restart, [""; 0]);
 }
 
+/// A value that differs from that in the file with every key, for those keys that cannot be left out of it or
+/// stand at their default.
+const OTHERS: [(&str, &str); 10] = [
+    ("admin.enabled", "false"),
+    ("limits.max_message_bytes", "3000"),
+    ("listen.certificate", "'other.pem'"),
+    ("listen.key", "'other.pem'"),
+    ("route.from", "'other.raw'"),
+    ("route.name", "'other'"),
+    ("route.stage.plugin", "'transform-json'"),
+    ("stream.name", "'other'"),
+    ("stream.topics", "['other.>']"),
+    ("topic.pattern", "'other.>'"),
+];
+
+/// The file with every key, but for this one.
+fn all_but(path: &str) -> String {
+    let mut table: toml::Table = toml::from_str(&every_key()).expect("it is TOML");
+    let other = OTHERS.iter().find(|(key, _)| *key == path).map(|(_, text)| {
+        let text = format!("value = {text}");
+        toml::from_str::<toml::Table>(&text).expect("it is TOML")["value"].clone()
+    });
+    let path: Vec<&str> = path.split('.').collect();
+    change(&mut table, &path, other.as_ref());
+    toml::to_string(&table).expect("it was TOML before")
+}
+
+/// Gives a key another value, or takes it away, in all tables of its kind.
+fn change(table: &mut toml::Table, path: &[&str], other: Option<&toml::Value>) {
+    let [first, rest @ ..] = path else { panic!("a path has an end") };
+    if rest.is_empty() {
+        table.remove(*first);
+        table.extend(other.map(|other| ((*first).to_owned(), other.clone())));
+        return;
+    }
+    let is_named = |name: &str| *first == name || *first == "<plugin>";
+    for (_, inner) in table.iter_mut().filter(|(name, _)| is_named(name)) {
+        match inner {
+            toml::Value::Table(inner) => change(inner, rest, other),
+            toml::Value::Array(tables) => {
+                let tables = tables.iter_mut().filter_map(toml::Value::as_table_mut);
+                tables.for_each(|inner| change(inner, rest, other));
+            }
+            _ => {}
+        }
+    }
+}
+
+/// Every key, with addresses that need nobody's leave.
+fn every_key() -> String {
+    EVERY_KEY.replace("0.0.0.0", "127.0.0.1").replace("[::]", "[::1]")
+}
+
 #[test]
-fn of_every_key_those_that_wait_for_a_start_alone_do_not_reach_the_running_settings() {
-    let (started, next) = (loaded("").settings, loaded(EVERY_KEY).settings);
-    let running = reloaded(&started, next.clone());
-    let expected = Settings {
-        threads: started.threads,
-        state_folder: started.state_folder.clone(),
-        admin: started.admin.clone(),
-        streams: started.streams.clone(),
-        net: NetSettings {
-            address: started.net.address,
-            insecure_no_auth: started.net.insecure_no_auth,
-            state_folder: started.net.state_folder.clone(),
-            ..next.net.clone()
-        },
-        router: RouterSettings { lane: started.router.lane, ..next.router.clone() },
-        plugins: PluginSettings {
-            folder: started.plugins.folder.clone(),
-            cache: started.plugins.cache.clone(),
-            compile: started.plugins.compile,
-            ..next.plugins.clone()
-        },
-        ..next
+fn each_key_reaches_the_running_settings_unless_it_waits_for_a_start() {
+    let shown = |settings: &Settings| format!("{settings:#?}");
+    let next = loaded(&every_key()).settings;
+    for key in documentation::keys() {
+        let started = loaded(&all_but(&key.path)).settings;
+        assert_ne!(shown(&started), shown(&next), "no setting shows {}", key.path);
+        let running = reloaded(&started, next.clone());
+        let expected = if RESTART.contains(&&*key.path) { &started } else { &next };
+        assert_eq!(shown(&running), shown(expected), "{}", key.path);
+    }
+}
+
+#[test]
+fn topics_of_a_stream_that_runs_are_not_dropped_although_the_next_configuration_has_no_stream() {
+    let started = loaded("[[stream]]\nname = 'orders'\ntopics = ['orders.>']").settings;
+    let next = |pattern: &str| {
+        let text = format!("[[topic]]\npattern = '{pattern}'\non_full = 'drop-newest'");
+        conflicts(&reloaded(&started, loaded(&text).settings))
     };
-    assert_eq!(format!("{running:?}"), format!("{expected:?}"));
-    let back = reloaded(&running, started.clone());
-    assert_eq!(format!("{back:?}"), format!("{started:?}"));
+    let conflicts = next("*.eu");
+    assert_eq!(conflicts.len(), 1, "{conflicts:?}");
+    for said in ["*.eu", "the stream orders", "start the router anew"] {
+        assert!(conflicts[0].contains(said), "{conflicts:?}");
+    }
+    assert_eq!(next("quakes.>"), [""; 0]);
 }
