@@ -36,13 +36,16 @@ impl Deployer {
                 Err(refused) => errors.push(refused.error),
             }
         }
-        for (name, prepared, via) in ready {
-            if !errors.is_empty() {
-                break;
-            }
-            errors.extend(self.accept(name, prepared, via).err());
+        if !errors.is_empty() {
+            return Err(errors);
         }
-        if errors.is_empty() { Ok(()) } else { Err(errors) }
+        let all: Vec<_> =
+            ready.iter().map(|(name, prepared, via)| (*name, prepared, *via)).collect();
+        self.keep(&all).map_err(|error| vec![error])?;
+        for (name, prepared, via) in ready {
+            self.run(name, prepared, via);
+        }
+        Ok(())
     }
 
     /// The version that a plugin starts with, and how it came to run where that is news.
@@ -116,15 +119,12 @@ impl Deployer {
                 Err(refused) => errors.push(refused.error),
             }
         }
-        for (plugin, prepared, via) in &ready {
-            if !errors.is_empty() {
-                break;
-            }
-            errors.extend(self.keep(&plugin.name, prepared, *via).err());
-        }
         if !errors.is_empty() {
             return Err(errors);
         }
+        let all: Vec<_> =
+            ready.iter().map(|(plugin, prepared, via)| (&plugin.name, prepared, *via)).collect();
+        self.keep(&all).map_err(|error| vec![error])?;
         let versions: Vec<_> =
             ready.iter().flat_map(|(_, prepared, _)| &prepared.versions).cloned().collect();
         self.count_swaps(&versions);

@@ -53,6 +53,9 @@ pub struct Deployer {
 /// The plugins that the configuration names, with the stages that use each.
 pub(super) type Plugins = BTreeMap<PluginName, Plugin>;
 
+/// A plugin with what it is to run, and how that came, unless it ran before.
+pub(super) type Accepted<'a> = (&'a PluginName, &'a Prepared, Option<Via>);
+
 /// What a deployer is made with beside the parts that it works on.
 #[derive(Debug)]
 pub struct DeployerParts {
@@ -299,7 +302,13 @@ impl Deployer {
         prepared: Prepared,
         via: Option<Via>,
     ) -> Result<(), DeployError> {
-        let is_first = self.keep(name, &prepared, via)?;
+        self.keep(&[(name, &prepared, via)])?;
+        self.run(name, prepared, via);
+        Ok(())
+    }
+
+    /// Swaps the stages of a plugin to what was recorded for it.
+    pub(super) fn run(&self, name: &PluginName, prepared: Prepared, via: Option<Via>) {
         self.count_swaps(&prepared.versions);
         self.plans.swap(&prepared.versions);
         self.metrics.deploys.with_label_values(&[name.as_str(), "accepted"]).inc();
@@ -307,6 +316,7 @@ impl Deployer {
         let is_return = matches!(via, Some(Via::Rollback | Via::AutomaticRollback));
         let mut states = self.state();
         let state = states.entry(name.clone()).or_default();
+        let is_first = state.running.is_none();
         state.trial = Some(Trial {
             at_swap,
             before: state.trial.map(|before| at_swap.since(before.at_swap)).unwrap_or_default(),
@@ -319,19 +329,15 @@ impl Deployer {
         state.refused = None;
         drop(states);
         self.swapped.notify_one();
-        Ok(())
     }
 
-    /// Keeps an artefact, and records that it runs. Gives whether none of its plugin ran before.
-    pub(super) fn keep(
-        &self,
-        name: &PluginName,
-        prepared: &Prepared,
-        via: Option<Via>,
-    ) -> Result<bool, DeployError> {
-        let Signed { bytes, signature } = &prepared.artefact;
-        self.store.put(prepared.digest, bytes, signature.as_deref())?;
-        self.record(name, prepared, via)
+    /// Keeps artefacts, each with its plugin and how it came, and records that they run: all of them or none.
+    pub(super) fn keep(&self, accepted: &[Accepted<'_>]) -> Result<(), DeployError> {
+        for (_, prepared, _) in accepted {
+            let Signed { bytes, signature } = &prepared.artefact;
+            self.store.put(prepared.digest, bytes, signature.as_deref())?;
+        }
+        self.record(accepted)
     }
 
     /// Counts the versions that are about to run where others do.

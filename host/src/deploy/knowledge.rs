@@ -10,6 +10,7 @@ use waypost_core::{Counts, PluginName, RouteName, StageDefinition};
 
 use super::{
     DeployError, Deployer, History, KeptVersion, PluginStatus, Refusal, Via,
+    deployer::Accepted,
     prepare::{Plugin, Prepared},
     probation::Trial,
     store::Histories,
@@ -113,34 +114,27 @@ impl Deployer {
         self.state().get(name).and_then(|state| state.history.active)
     }
 
-    /// Writes down that a version runs. Gives whether none ran before.
-    pub(super) fn record(
-        &self,
-        name: &PluginName,
-        prepared: &Prepared,
-        via: Option<Via>,
-    ) -> Result<bool, DeployError> {
+    /// Writes down, in one step, that versions run.
+    pub(super) fn record(&self, accepted: &[Accepted<'_>]) -> Result<(), DeployError> {
         let mut states = self.state();
-        let state = states.entry(name.clone()).or_default();
-        let is_first = state.running.is_none();
-        let mut next = state.history.clone();
-        if let Some(via) = via {
+        let all = states.iter().map(|(name, state)| (name.clone(), state.history.clone()));
+        let mut histories: Histories = all.collect();
+        for &(name, prepared, via) in accepted {
+            let history = histories.entry(name.clone()).or_default();
+            let Some(via) = via else { continue };
             let version = prepared.manifest.version.clone();
             let (digest, since_ms) = (prepared.digest, now_ms());
             let kept = KeptVersion { digest, version, since_ms, via, rolled_back: None };
-            next = next.accepted(kept, self.store.keep());
+            *history = std::mem::take(history).accepted(kept, self.store.keep());
             if via == Via::Folder {
-                next.observed = Some(digest);
+                history.observed = Some(digest);
             }
         }
-        let others = states.iter().map(|(name, state)| (name.clone(), state.history.clone()));
-        let mut histories: Histories = others.collect();
-        histories.insert(name.clone(), next.clone());
         self.store.save(&histories)?;
-        if let Some(state) = states.get_mut(name) {
-            state.history = next;
+        for (name, history) in histories {
+            states.entry(name).or_default().history = history;
         }
-        Ok(is_first)
+        Ok(())
     }
 
     pub(super) fn refuse(&self, name: &PluginName, seen: Seen, via: Via, error: &DeployError) {

@@ -123,3 +123,37 @@ async fn a_pin_that_comes_brings_the_pinned_version_or_refuses_the_configuration
     stand.deployer.reconfigure(&routes, pinned(unknown)).await.expect_err("there is none");
     assert_eq!(stand.running(), [first.0]);
 }
+
+#[tokio::test]
+async fn of_several_plugins_that_come_all_are_recorded_or_none_is() {
+    let stand = stand(vec![stage("only", "{}")]);
+    stand.put(&build(1));
+    stand.deployer.load().await.expect("it is accepted");
+    let versions = stand.folder.path().join("versions");
+    let recorded = || fs::read(versions.join("deployed.json")).expect("there is a record");
+    let (before, rules) = (recorded(), |_: &PluginName| PluginRules::default());
+    let mut stages = vec![stage("only", "{}")];
+    for (name, number) in [("one", 2), ("two", 3)] {
+        let file = stand.folder.path().join(format!("{name}.wasm"));
+        fs::write(file, build(number)).expect("the folder takes a file");
+        stages.push(of_plugin(name, name));
+    }
+    let routes = [route_with(stages)];
+
+    // The second artefact cannot be kept, and then the record cannot be written.
+    let second = Digest::of(&build(3)).to_string();
+    for in_the_way in [format!("{second}.new"), "deployed.new".to_owned()] {
+        let in_the_way = versions.join(in_the_way);
+        fs::create_dir(&in_the_way).expect("the folder takes a folder");
+        let errors = stand.deployer.reconfigure(&routes, rules).await;
+        let errors = errors.expect_err("the disk does not take it");
+        assert!(errors[0].to_string().contains("make room for it"), "{}", errors[0]);
+        assert_eq!(recorded(), before, "neither is recorded");
+        assert_eq!(stand.running().len(), 1, "neither runs");
+        let names: Vec<_> = stand.deployer.status().into_iter().map(|known| known.name).collect();
+        assert_eq!(names, ["guest"]);
+        fs::remove_dir(&in_the_way).expect("it is there");
+    }
+    stand.deployer.reconfigure(&routes, rules).await.expect("both come");
+    assert_eq!(stand.running().len(), 3);
+}
