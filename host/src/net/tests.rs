@@ -1,5 +1,6 @@
 //! Peers of every manner against a real endpoint on loopback.
 
+mod early;
 mod incoming;
 
 use std::{net::Ipv4Addr, path::Path};
@@ -47,6 +48,12 @@ fn settings(state: &Path) -> NetSettings {
 }
 
 fn client(ca: &Path, alpn: &[u8]) -> quinn::Endpoint {
+    let mut endpoint = quinn::Endpoint::client((Ipv4Addr::LOCALHOST, 0).into()).expect("a socket");
+    endpoint.set_default_client_config(client_config(ca, alpn));
+    endpoint
+}
+
+fn client_config(ca: &Path, alpn: &[u8]) -> quinn::ClientConfig {
     let mut roots = rustls::RootCertStore::empty();
     roots.add(CertificateDer::from_pem_file(ca).expect("a certificate")).expect("an authority");
     let provider = std::sync::Arc::new(rustls::crypto::ring::default_provider());
@@ -57,9 +64,7 @@ fn client(ca: &Path, alpn: &[u8]) -> quinn::Endpoint {
         .with_no_client_auth();
     tls.alpn_protocols = vec![alpn.to_vec()];
     let crypto = quinn::crypto::rustls::QuicClientConfig::try_from(tls).expect("it suits QUIC");
-    let mut endpoint = quinn::Endpoint::client((Ipv4Addr::LOCALHOST, 0).into()).expect("a socket");
-    endpoint.set_default_client_config(quinn::ClientConfig::new(std::sync::Arc::new(crypto)));
-    endpoint
+    quinn::ClientConfig::new(std::sync::Arc::new(crypto))
 }
 
 fn start() -> Running {

@@ -39,6 +39,30 @@ async fn below_the_threshold_nobody_is_sent_a_token() {
 }
 
 #[tokio::test]
+async fn above_the_threshold_and_only_there_whoever_comes_is_sent_a_token() {
+    let running = start_with(|settings| {
+        settings.incoming.retry_above_handshakes = 2;
+        settings.handshake_timeout = Duration::from_secs(60);
+    });
+    let attempts = || (running.attempts("retried"), running.attempts("accepted"));
+    let mut unfinished = Vec::new();
+    for (handshakes, expected) in [(1, (0, 1)), (2, (0, 2)), (3, (1, 3)), (4, (2, 4))] {
+        unfinished.push(running.connection().await);
+        assert_eq!(running.metrics.handshakes.get(), handshakes);
+        assert_eq!(attempts(), expected, "with {handshakes} handshakes under way");
+    }
+    for connection in &unfinished {
+        let mut control = Conversation::open(connection).await;
+        control.send(&hello()).await;
+        assert!(matches!(control.next().await, Some(Frame::Welcome(_))));
+    }
+    until(|| running.metrics.handshakes.get() == 0).await;
+    let _last = running.connected().await;
+    assert_eq!(attempts(), (2, 5), "it is over when the handshakes are");
+    assert_eq!((running.attempts("refused"), running.attempts("ignored")), (0, 0));
+}
+
+#[tokio::test]
 async fn who_comes_during_too_many_handshakes_gets_in_when_one_has_ended() {
     let running = start_with(|settings| {
         settings.incoming.max_handshakes = 1;
