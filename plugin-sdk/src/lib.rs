@@ -201,7 +201,7 @@ pub mod prelude {
     pub use serde_json::{Value, json};
 
     pub use crate::{
-        Emitter, Error, Message, NoConfig, Outgoing, Plugin, Result, Verdict, clock, filter, log,
+        Emitter, Error, Message, Outgoing, Plugin, Result, Verdict, clock, filter, log,
         metrics::{self, Counter},
         random, reject, router, transform, upcast,
     };

@@ -13,7 +13,7 @@ use crate::{Emitter, Manifest, Message, Result};
 /// one.
 ///
 /// ```
-/// use waypost_sdk::{Manifest, Reads, Role, prelude::*};
+/// use waypost_sdk::{Manifest, NoConfig, Reads, Role, prelude::*};
 ///
 /// /// Sends each line of a payload as a message of its own.
 /// struct Lines;

@@ -2,7 +2,10 @@
 
 use proc_macro2::TokenStream;
 use quote::{format_ident, quote, quote_spanned};
-use syn::{Error, Ident, ItemFn, Result, Type, ext::IdentExt as _, spanned::Spanned as _};
+use syn::{
+    Error, FnArg, Ident, ItemFn, Result, Type, ext::IdentExt as _, parse_quote,
+    spanned::Spanned as _,
+};
 
 use crate::{
     arguments::{Arguments, COLUMNS},
@@ -21,19 +24,28 @@ pub(crate) fn plugin(role: Role, arguments: TokenStream, function: TokenStream) 
 
 fn expand(role: Role, arguments: TokenStream, function: TokenStream) -> Result<TokenStream> {
     let arguments = Arguments::parse(role, arguments)?;
-    let function: ItemFn = syn::parse2(function.clone()).map_err(|_| {
+    let mut function: ItemFn = syn::parse2(function.clone()).map_err(|_| {
         let text = format!("{role} is a function with a body: `{} {{ ... }}`", role.example());
         Error::new_spanned(function, text)
     })?;
     let signature = Signature::read(role, &function)?;
     let plugin = plugin_type(&function.sig.ident, signature.config.as_ref())?;
 
-    let visibility = &function.vis;
+    let visibility = function.vis.clone();
     let documentation = format!("The plugin of [`{}`].", function.sig.ident);
     let manifest = manifest(role, &arguments);
-    let config = match &signature.config {
-        Some(config) => quote!(#config),
-        None => quote!(::waypost_sdk::NoConfig),
+    let (alias, config) = match &signature.config {
+        Some(config) => {
+            let name = alias(&plugin, config);
+            name_config(&mut function, &name);
+            // Where the type is missing, the compiler says so once, here, and not at each use of it.
+            let alias = quote! {
+                #[doc(hidden)]
+                #visibility type #name = #config;
+            };
+            (alias, quote!(#name))
+        }
+        None => (quote!(), quote!(::waypost_sdk::NoConfig)),
     };
     let (step_field, step_value) = match role {
         Role::Upcast => {
@@ -49,6 +61,8 @@ fn expand(role: Role, arguments: TokenStream, function: TokenStream) -> Result<T
     let verdict = verdict(role, &function.sig.ident, &signature);
 
     Ok(quote! {
+        #alias
+
         #function
 
         #[doc = #documentation]
@@ -81,6 +95,20 @@ fn expand(role: Role, arguments: TokenStream, function: TokenStream) -> Result<T
 
         ::waypost_sdk::export!(#plugin);
     })
+}
+
+/// What the configuration's type is called in all that is made of the function; nobody else calls one so.
+fn alias(plugin: &Ident, config: &Type) -> Ident {
+    format_ident!("__{plugin}Config", span = config.span())
+}
+
+/// Gives the configuration's type another name in the function's signature.
+fn name_config(function: &mut ItemFn, name: &Ident) {
+    if let Some(FnArg::Typed(parameter)) = function.sig.inputs.iter_mut().nth(1)
+        && let Type::Reference(reference) = &mut *parameter.ty
+    {
+        *reference.elem = parse_quote!(#name);
+    }
 }
 
 /// The name of the plugin's type, which is the function's in CamelCase.

@@ -1,7 +1,7 @@
 //! The macros and the general trait, through the columns that the router would hand over.
 
 use waypost_sdk::{
-    Manifest, Reads, Role,
+    Manifest, NoConfig, Reads, Role,
     prelude::*,
     runtime,
     testing::{Harness, Outcome, TestMessage},
