@@ -7,9 +7,10 @@ use anyhow::Context as _;
 use crate::command::{self, output, root};
 
 /// Each target, and the test vectors that it begins with.
-const TARGETS: [(&str, [&str; 2]); 2] = [
+const TARGETS: [(&str, [&str; 2]); 3] = [
     ("frame_decoder", ["vectors/v1/frame", "vectors/v1/invalid-frame"]),
     ("batch_view", ["vectors/v1/batch", "vectors/v1/invalid-batch"]),
+    ("envelope_decoder", ["vectors/v1/envelope", "vectors/v1/invalid-envelope"]),
 ];
 
 /// How long to fuzz.

@@ -26,7 +26,7 @@ enum Task {
     Plugins,
     /// Compare a router with a bare QUIC relay and with other brokers, all with optimisation.
     Bench(bench::Options),
-    /// Run both fuzz targets for so many executions each.
+    /// Run each fuzz target for so many executions each.
     Fuzz(fuzz::Options),
 }
 
