@@ -4,7 +4,7 @@ use std::num::NonZeroU32;
 
 use waypost_protocol::{Batch, MessageView, Pattern, partition_of};
 
-use crate::{PartitionIndex, Retention, RouteTable, StreamName};
+use crate::{PartitionIndex, Retention, RouteDefinition, RouteTable, StreamName};
 
 /// A stream as the configuration has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -128,6 +128,24 @@ impl StreamTable {
         self.definitions.iter().find(|definition| definition.name.as_str() == name)
     }
 
+    /// The streams that keep some topic of a pattern.
+    pub fn overlapping<'s, 'p>(
+        &'s self,
+        pattern: &'p Pattern,
+    ) -> impl Iterator<Item = &'s StreamDefinition> + use<'s, 'p> {
+        let takes =
+            |stream: &&StreamDefinition| stream.topics.iter().any(|each| each.overlaps(pattern));
+        self.definitions.iter().filter(takes)
+    }
+
+    /// The first stream that a route reads, if no stream keeps its dead letters: they would not outlive the router,
+    /// while the route's progress moves past them.
+    #[must_use]
+    pub fn read_without_letters(&self, route: &RouteDefinition) -> Option<&StreamDefinition> {
+        let read = self.overlapping(&route.source).next()?;
+        self.of(&route.name.dead_letter_topic()).is_none().then_some(read)
+    }
+
     /// Whether a batch for memory topics has no topic of a stream.
     ///
     /// # Errors
@@ -189,9 +207,12 @@ impl StreamTable {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU16;
+
     use waypost_protocol::BatchBuilder;
 
     use super::*;
+    use crate::{BatchPolicy, BreakerPolicy, Destination, RetryPolicy, RouteName, RouteStart};
 
     fn table() -> StreamTable {
         let stream = |name, topics: &[&str], partitions| StreamDefinition {
@@ -229,6 +250,37 @@ mod tests {
         assert_eq!(of("refunds"), Some("orders"));
         assert_eq!(of("audit.logins"), Some("audit"));
         assert_eq!(of("orders"), None);
+    }
+
+    #[test]
+    fn a_route_that_reads_a_stream_without_its_letters_being_kept_is_found() {
+        let route = |name, source| RouteDefinition {
+            name: RouteName::parse(name).expect("a name"),
+            source: Pattern::parse(source).expect("a pattern"),
+            start: RouteStart::End,
+            stages: Vec::new(),
+            destination: Destination::FromPlugin,
+            lanes: NonZeroU16::MIN,
+            batch: BatchPolicy::default(),
+            breaker: BreakerPolicy::default(),
+            retry: RetryPolicy::default(),
+        };
+        let mut definitions = table().all().to_vec();
+        let letters = StreamDefinition {
+            name: StreamName::parse("dead").expect("a name"),
+            topics: vec![Pattern::parse("$dead.kept").expect("a pattern")],
+            ..definitions[1].clone()
+        };
+        definitions.push(letters);
+        let table = StreamTable::new(definitions);
+        let read = |name, source| {
+            let found = table.read_without_letters(&route(name, source));
+            found.map(|stream| stream.name.as_str())
+        };
+        assert_eq!(read("lost", "*.eu"), Some("orders"));
+        assert_eq!(read("lost", "audit.logins"), Some("audit"));
+        assert_eq!(read("lost", "memory"), None);
+        assert_eq!(read("kept", ">"), None);
     }
 
     #[test]

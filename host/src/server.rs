@@ -12,7 +12,7 @@ use std::{
 use prometheus::Registry;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
-use waypost_core::PluginName;
+use waypost_core::{PluginName, RouteName, StreamName};
 use waypost_storage::Fence;
 
 use crate::{
@@ -98,6 +98,18 @@ pub enum StartError {
 /// Why other settings do not hold.
 #[derive(Debug, thiserror::Error)]
 pub enum ReloadError {
+    /// A stream for the dead letters of a route is new, and streams come with the next start.
+    #[error(
+        "the route {route} would read the stream {stream}, and the stream for its dead letters, {letters}, comes \
+         with the next start: start the router anew",
+        letters = route.dead_letter_topic()
+    )]
+    LettersNotKept {
+        /// The route.
+        route: RouteName,
+        /// The stream.
+        stream: StreamName,
+    },
     /// There is another certificate, which cannot be used.
     #[error(transparent)]
     Tls(#[from] TlsError),
@@ -273,9 +285,15 @@ impl Waypost {
     ///
     /// # Errors
     ///
-    /// There is another certificate that cannot be used, or a plugin is missing or refuses its configuration or its
+    /// A route would read a stream without its dead letters being kept, there is another certificate that cannot be used, or a plugin is missing or refuses its configuration or its
     /// limits; then nothing has changed.
     pub async fn reload(&mut self, settings: Settings) -> Result<(), ReloadError> {
+        for route in &settings.routes {
+            if let Some(stream) = self.streams.table().read_without_letters(route) {
+                let (route, stream) = (route.name.clone(), stream.name.clone());
+                return Err(ReloadError::LettersNotKept { route, stream });
+            }
+        }
         let change = self.server.prepare(settings.net).await?;
         let plugins = &settings.plugins;
         let rules = |plugin: &PluginName| plugins.rules_of(plugin).clone();

@@ -297,3 +297,31 @@ async fn a_route_that_goes_and_comes_back_changed_passes_nothing_over_and_does_n
     client.close().await;
     router.stop().await.expect("it drains");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_route_whose_dead_letters_would_be_kept_only_after_a_restart_waits_for_it() {
+    let stream = "
+        [storage]
+        reserve_bytes = 0
+        [[stream]]
+        name = 'orders'
+        topics = ['orders.>']
+    ";
+    let router = Router::start(stream, &[]).await.expect("the router starts");
+    let text = format!(
+        "{stream}
+        [[stream]]
+        name = 'dead'
+        topics = ['$dead.>']
+        [[route]]
+        name = 'pass'
+        from = 'orders.>'
+        to = 'passed'
+        "
+    );
+    router.configure(&text).expect("it is written");
+    router.until("waypost_configuration_reloads_total{outcome=\"refused\"}", 1.0).await;
+    let log = router.log();
+    assert!(log.contains("$dead.pass, comes with the next start"), "{log}");
+    router.stop().await.expect("it drains");
+}

@@ -2,7 +2,7 @@
 
 use std::{num::NonZeroU32, path::PathBuf, time::Duration};
 
-use waypost_core::{Retention, RouteDefinition, StreamDefinition, StreamName};
+use waypost_core::{Retention, StreamDefinition, StreamName, StreamTable};
 use waypost_protocol::Pattern;
 
 use super::{
@@ -166,31 +166,28 @@ pub(super) fn check_streams(
     }
 }
 
-/// Refuses routes that read streams and whose dead letters no stream keeps: they would not outlive the router, while
-/// the route's progress moves past them.
+/// Refuses routes that read streams and whose dead letters no stream keeps.
 pub(super) fn check_dead_letters(
     drafts: &[DraftStream],
     routes: &[DraftRoute],
     reader: &mut Reader<'_>,
 ) {
-    let streams = || drafts.iter().filter_map(|draft| draft.definition.as_ref());
+    let streams = drafts.iter().filter_map(|draft| draft.definition.clone());
+    let streams = StreamTable::new(streams.collect());
     for route in routes {
-        let Some(RouteDefinition { name, source, .. }) = &route.definition else {
+        let Some(definition) = &route.definition else {
             continue;
         };
-        let source = std::slice::from_ref(source);
-        let letters = name.dead_letter_topic();
-        let read = streams().find(|stream| overlap(source, &stream.topics).is_some());
-        let Some(read) = read.filter(|_| !streams().any(|stream| stream.keeps(&letters))) else {
+        let Some(read) = streams.read_without_letters(definition) else {
             continue;
         };
+        let (name, letters) = (&definition.name, definition.name.dead_letter_topic());
         let place = reader.place(&format!("{}.from", route.path));
         let message = format!(
             "the route {name} reads the stream {}, and no stream keeps its dead letters, {letters}",
             read.name
         );
-        let is_taken = streams().any(|stream| stream.name.as_str() == "dead");
-        let stream = if is_taken { "dead-letters" } else { "dead" };
+        let stream = if streams.named("dead").is_some() { "dead-letters" } else { "dead" };
         let hint = format!(
             "add [[stream]] with name = \"{stream}\" and topics = [\"$dead.>\"] to the file"
         );

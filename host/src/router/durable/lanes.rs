@@ -171,11 +171,10 @@ impl DurableLane {
 
 /// The partitions whose streams keep some topic of a pattern.
 pub(in crate::router) fn partitions_of(streams: &Streams, source: &Pattern) -> Vec<Partition> {
-    let takes = |stream: &&StreamDefinition| stream.topics.iter().any(|each| each.overlaps(source));
     let of = |stream: &StreamDefinition| {
         let name = stream.name.clone();
         let indices = stream.partition_indices();
         indices.map(move |index| Partition { stream: name.clone(), index })
     };
-    streams.table().all().iter().filter(takes).flat_map(of).collect()
+    streams.table().overlapping(source).flat_map(of).collect()
 }

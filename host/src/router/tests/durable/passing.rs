@@ -175,3 +175,53 @@ async fn a_route_that_changes_does_nothing_twice() {
     router.drain(BLOCK_MAX).await;
     assert_eq!(stand.held("out").await.len(), 600);
 }
+
+#[tokio::test(start_paused = true)]
+async fn operators_are_told_how_far_a_route_is_behind_and_how_much_it_missed() {
+    let stand = Stand::of(1).await;
+    let router = stand.router(vec![durable("out.a", forward)]).await;
+    stand.put(0..10).await;
+    stand.until("out", 10).await;
+    // The lane does not run before the disk is full.
+    stand.put(10..15).await;
+    stand.storage.set_full(true);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let status = router.route_status();
+    let [partition] = status[0].partitions.as_slice() else { panic!("{status:?}") };
+    assert_eq!((partition.progress, partition.end, partition.lag), (Some(10), 15, 5));
+    assert_eq!((&*partition.stream, partition.missed), ("in", 0));
+    assert!(partition.commits >= 1 && partition.stalled.is_some(), "{partition:?}");
+    let registry = prometheus::Registry::new();
+    let metrics = LaneMetrics::new(router.clone()).expect("the names are right");
+    registry.register(Box::new(metrics)).expect("an empty registry");
+    let gauge = |name: &str| {
+        let families = registry.gather();
+        let family = families.iter().find(|family| family.name() == name);
+        family.expect("it is told").get_metric()[0].get_gauge().get_value()
+    };
+    assert_eq!(gauge("waypost_route_lag_messages"), 5.0);
+    assert_eq!(gauge("waypost_route_stalled"), 1.0);
+    stand.storage.set_full(false);
+    stand.until("out", 15).await;
+    assert_eq!(gauge("waypost_route_lag_messages"), 0.0);
+    assert_eq!(gauge("waypost_route_stalled"), 0.0);
+    drop(router);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_trimmed_before_it_was_read_is_counted_and_the_rest_goes_through() {
+    let stand = Stand::of(1).await;
+    // Its place is stored, and then it does not run for a while.
+    drop(stand.router(vec![durable("out.a", forward)]).await);
+    stand.put(0..10).await;
+    let later = now_ms() + 10_000;
+    let retention = Retention { max_age_ms: Some(1000), ..Retention::default() };
+    let trimmed = stand.storage.trim(partition("in", 0), retention, later).await;
+    assert_eq!(trimmed.expect("it is trimmed").first, Offset(10));
+    stand.put(10..20).await;
+    let router = stand.router(vec![durable("out.a", forward)]).await;
+    check_once_and_in_order(&stand.until("out", 10).await, 10..20);
+    assert_eq!(router.route_status()[0].partitions[0].missed, 10);
+    assert_eq!(stand.progress().await[0], Some(20));
+    drop(router);
+}
