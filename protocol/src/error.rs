@@ -88,6 +88,13 @@ error_codes! {
     Misplaced = 312 "MISPLACED" stays "The batch does not belong to the stream or the partition that its frame names, or names none." "Split by topic and key as welcome says; connect again if it has changed."
     NoStream = 313 "NO_STREAM" stays "No stream keeps topics of the pattern." "Subscribe without a place to begin, or to topics that a stream keeps."
     OffsetOutOfRange = 314 "OFFSET_OUT_OF_RANGE" stays "The partition holds no such offset." "Begin at an offset that the message names, or at the beginning."
+    BadGroup = 315 "BAD_GROUP" stays "The group's name breaks the grammar." "Name groups by 1 to 64 characters of a-z 0-9 -."
+    UnknownGroup = 316 "UNKNOWN_GROUP" stays "There is no such group." "Look for its name among the groups; a group begins when it is joined."
+    GroupMismatch = 317 "GROUP_MISMATCH" stays "The group takes the messages of another pattern." "Join it with its own pattern, or join another group."
+    StaleLease = 318 "STALE_LEASE" stays "The lease has ended: its time was over, or all of it is settled." "What was open comes again; settle sooner, extend the lease, or let the group have a longer one."
+    NeverDelivered = 319 "NEVER_DELIVERED" stays "The place was not delivered under the lease." "Settle places that the lease of a delivery names."
+    NoDeadLetters = 320 "NO_DEAD_LETTERS" stays "The group has no place for dead letters, so nothing can be rejected." "Set the group's dead_letter to a topic; for a group over streams to one that a stream keeps."
+    GroupEnded = 321 "GROUP_ENDED" stays "The group was deleted." "Join again to begin anew."
     Unauthenticated = 401 "UNAUTHENTICATED" closes "The peer did not prove who it is." "Present a token or a certificate."
     Forbidden = 403 "FORBIDDEN" stays "The identity may not do this." "Ask the operator for the permission."
     Internal = 500 "INTERNAL" stays "The router failed on its own account." "See the router's log."
@@ -98,6 +105,8 @@ error_codes! {
     TooManyProducers = 505 "TOO_MANY_PRODUCERS" stays "The router knows as many producers as it may." "Reuse identities, or raise the limit."
     StorageFull = 506 "STORAGE_FULL" stays "Less space is free than the router holds in reserve." "Free space, or let streams keep less."
     StorageFenced = 507 "STORAGE_FENCED" stays "A write to storage failed, and nothing more is written." "See the router's log; it starts anew to recover."
+    TooManyGroups = 508 "TOO_MANY_GROUPS" stays "The router has as many groups as it may." "Delete groups that nobody needs, or raise the limit."
+    TooManyMembers = 509 "TOO_MANY_MEMBERS" stays "The group has as many members as it may." "Let fewer processes join, or raise the limit."
     PluginRejected = 601 "PLUGIN_REJECTED" stays "A plugin rejected the message." "See the dead letter's error text."
     PluginTrap = 602 "PLUGIN_TRAP" stays "A plugin trapped on the batch." "See the backtrace; mend the plugin."
     PluginTimeout = 603 "PLUGIN_TIMEOUT" stays "A plugin ran past its deadline." "Make it faster, or raise its deadline."
@@ -108,6 +117,8 @@ error_codes! {
     BadDestination = 608 "BAD_DESTINATION" stays "A message came out of its route without a valid destination." "Set the route's destination, or mend the router plugin."
     HopLimit = 609 "HOP_LIMIT" stays "A message came out of its 16th route for a further one." "Look for the circle of routes, and break it in the plugin that chooses the topic."
     RouteRemoved = 610 "ROUTE_REMOVED" stays "A message's route was taken out of the configuration, or began anew, while the message waited." "Publish the message again, for another route if this one is gone."
+    ConsumerRejected = 611 "CONSUMER_REJECTED" stays "A member of a group rejected the message." "See the dead letter's error text."
+    AttemptsExhausted = 612 "ATTEMPTS_EXHAUSTED" stays "A group gave the message out as often as it may." "Mend the consumers, or allow more attempts."
 }
 
 impl ErrorCode {

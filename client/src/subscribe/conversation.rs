@@ -143,6 +143,7 @@ async fn begin(shared: &Shared, session: &Session) -> Result<(FrameReader, Frame
         credit_messages: credit.messages,
         credit_bytes: credit.bytes,
         from: shared.reading().map(|reading| reading.ask()),
+        join: None,
     };
     writer.write(&Frame::Subscribe(subscribe)).await?;
     match session.within_timeout(reader.next()).await? {

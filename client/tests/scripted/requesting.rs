@@ -79,7 +79,7 @@ impl Streams {
         let Some(Frame::Subscribe(Subscribe { pattern: inbox, .. })) = frame else {
             panic!("it subscribes to its inbox");
         };
-        replies.send(&Frame::Subscribed(Subscribed { subscription_id: 1 })).await;
+        replies.send(&Frame::Subscribed(Subscribed { subscription_id: 1, joined: None })).await;
         let mut requests = match other {
             Some(other) => other,
             None => peer.accept().await,

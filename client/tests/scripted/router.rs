@@ -160,7 +160,7 @@ impl Peer {
         let Some(Frame::Subscribe(subscribe)) = stream.next().await else {
             panic!("it subscribes");
         };
-        stream.send(&Frame::Subscribed(Subscribed { subscription_id: 1 })).await;
+        stream.send(&Frame::Subscribed(Subscribed { subscription_id: 1, joined: None })).await;
         (stream, subscribe)
     }
 
@@ -232,7 +232,11 @@ impl Conversation {
     pub(crate) async fn deliver(&mut self, batch: &Batch) {
         let (envelope, envelope_crc32c) =
             Envelope { ingest_ms: 42, ..Envelope::default() }.encode();
-        self.deliver_with(Deliver { envelope, envelope_crc32c }, batch.as_bytes().clone()).await;
+        self.deliver_with(
+            Deliver { envelope, envelope_crc32c, lease: None },
+            batch.as_bytes().clone(),
+        )
+        .await;
     }
 
     pub(crate) async fn deliver_with(&mut self, deliver: Deliver, batch: Bytes) {

@@ -27,8 +27,12 @@ async fn pair(router: &Router) -> Pair {
     let (client, peer) = router.connected(router.options()).await;
     let (subscriber, (stream, subscribe)) =
         tokio::join!(client.subscribe("a.>", CREDIT), peer.accept_subscription());
-    let expected =
-        Subscribe { pattern: "a.>".into(), credit_messages: 10, credit_bytes: 4 << 20, from: None };
+    let expected = Subscribe {
+        pattern: "a.>".into(),
+        credit_messages: 10,
+        credit_bytes: 4 << 20,
+        ..Subscribe::default()
+    };
     assert_eq!(subscribe, expected);
     Pair { subscriber: subscriber.expect("it stands"), _client: client, stream, peer }
 }
@@ -124,7 +128,7 @@ async fn check_violation(expected: ErrorCode, script: impl AsyncFnOnce(&mut Conv
 async fn what_breaks_the_protocol_ends_in_an_error() {
     let good = batch(&["x"]);
     let (envelope, envelope_crc32c) = waypost_client::Envelope::default().encode();
-    let deliver = Deliver { envelope, envelope_crc32c };
+    let deliver = Deliver { envelope, envelope_crc32c, lease: None };
     check_violation(ErrorCode::UnexpectedFrame, async |stream| {
         stream.send(&Frame::Unsubscribe(Unsubscribe {})).await;
     })

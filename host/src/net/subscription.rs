@@ -57,7 +57,7 @@ pub(super) async fn serve(
         }
     };
     let subscription_id = feed.id().0;
-    writer.write(&Frame::Subscribed(Subscribed { subscription_id })).await?;
+    writer.write(&Frame::Subscribed(Subscribed { subscription_id, joined: None })).await?;
     let credit = Credit::new(subscribe.credit_messages, subscribe.credit_bytes);
     deliver(peer, &mut feed, credit, &mut reader, writer).await
 }
@@ -180,7 +180,10 @@ impl Feed {
 
 fn frame(delivery: Delivery) -> Frame {
     let (envelope, envelope_crc32c) = delivery.envelope.encode();
-    Frame::Deliver(Deliver { envelope, envelope_crc32c }, delivery.batch.as_bytes().clone())
+    Frame::Deliver(
+        Deliver { envelope, envelope_crc32c, lease: None },
+        delivery.batch.as_bytes().clone(),
+    )
 }
 
 /// A delivery of which the messages from `from` on are still to be sent.

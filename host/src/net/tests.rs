@@ -194,7 +194,7 @@ fn subscribe(pattern: &str, credit_messages: u64) -> Frame {
         pattern: pattern.into(),
         credit_messages,
         credit_bytes: 4 << 20,
-        from: None,
+        ..Subscribe::default()
     })
 }
 
@@ -261,7 +261,7 @@ async fn what_a_peer_may_not_do_is_told_on_its_stream_alone() {
         pattern: "a".into(),
         credit_messages: 1,
         credit_bytes: 1,
-        from: None,
+        ..Subscribe::default()
     });
     for (frame, expected) in [
         (subscribe("a..b", 1), ErrorCode::BadPattern),

@@ -100,7 +100,7 @@ impl Prefix {
         if u32::from(control) > body {
             return Err(FrameError::ControlBeyondBody { control, body });
         }
-        if !(kind::HELLO..=kind::PRODUCER_OPENED).contains(&kind) {
+        if !(kind::HELLO..=kind::ACKNOWLEDGED).contains(&kind) {
             return Err(FrameError::UnknownKind(kind));
         }
         Ok(Self { body, kind, control })
@@ -129,6 +129,8 @@ mod kind {
     pub(super) const ERROR: u8 = 13;
     pub(super) const OPEN_PRODUCER: u8 = 14;
     pub(super) const PRODUCER_OPENED: u8 = 15;
+    pub(super) const ACKNOWLEDGE: u8 = 16;
+    pub(super) const ACKNOWLEDGED: u8 = 17;
 }
 
 impl Frame {
@@ -163,6 +165,8 @@ impl Frame {
             kind::ERROR => Self::Error(control.decode()?),
             kind::OPEN_PRODUCER => Self::OpenProducer(control.decode()?),
             kind::PRODUCER_OPENED => Self::ProducerOpened(control.decode()?),
+            kind::ACKNOWLEDGE => Self::Acknowledge(control.decode()?),
+            kind::ACKNOWLEDGED => Self::Acknowledged(control.decode()?),
             unknown => return Err(FrameError::UnknownKind(unknown)),
         })
     }
@@ -189,6 +193,8 @@ impl Frame {
             Self::Error(control) => (kind::ERROR, control, None),
             Self::OpenProducer(control) => (kind::OPEN_PRODUCER, control, None),
             Self::ProducerOpened(control) => (kind::PRODUCER_OPENED, control, None),
+            Self::Acknowledge(control) => (kind::ACKNOWLEDGE, control, None),
+            Self::Acknowledged(control) => (kind::ACKNOWLEDGED, control, None),
         };
         let length = control.length();
         let data = batch.map_or(0, Bytes::len);

@@ -23,9 +23,10 @@ pub use codec::{FrameError, Prefix};
 pub use decoder::FrameDecoder;
 
 pub use crate::proto::{
-    Committed, Credit, Deliver, Error, GoingAway, Hello, OpenProducer, Ping, Pong, Position,
-    ProducerOpened, Publish, PublishResult, ReadFrom, Rejected, Stream, Subscribe, Subscribed,
-    Unsubscribe, Welcome, publish_result::Outcome, read_from::Start,
+    Acknowledge, Acknowledged, Committed, Credit, Deliver, Error, Extend, GoingAway, Hello, Join,
+    Joined, Lease, Nack, OpenProducer, Ping, PlaceRange, Pong, Position, ProducerOpened, Publish,
+    PublishResult, ReadFrom, Refusal, Reject, Rejected, Settle, Stream, Subscribe, Subscribed,
+    Unsubscribe, Welcome, publish_result::Outcome, read_from::Start, settle::Verb,
 };
 use crate::{ErrorCode, Limits, LimitsError, proto};
 
@@ -65,6 +66,10 @@ pub enum Frame {
     OpenProducer(OpenProducer),
     /// Router to client, the answer to open producer.
     ProducerOpened(ProducerOpened),
+    /// Client to router on the stream of a member of a group: what becomes of messages that it holds.
+    Acknowledge(Acknowledge),
+    /// Router to client, the answer to acknowledge.
+    Acknowledged(Acknowledged),
     /// Router to client on any stream: why this conversation ends.
     Error(Error),
 }

@@ -24,10 +24,17 @@ fn frames() -> Vec<Frame> {
             pattern: "a.>".into(),
             credit_messages: 1,
             credit_bytes: 1 << 21,
-            from: None,
+            ..Subscribe::default()
         }),
-        Frame::Subscribed(Subscribed { subscription_id: 3 }),
-        Frame::Deliver(Deliver { envelope: Bytes::from_static(b"e"), envelope_crc32c: 1 }, batch),
+        Frame::Subscribed(Subscribed { subscription_id: 3, joined: None }),
+        Frame::Deliver(
+            Deliver {
+                envelope: Bytes::from_static(b"e"),
+                envelope_crc32c: 1,
+                lease: Some(Lease { id: 4, attempts: vec![2], ..Lease::default() }),
+            },
+            batch,
+        ),
         Frame::Credit(Credit { messages: 1, bytes: 2 }),
         Frame::Unsubscribe(Unsubscribe {}),
         Frame::Ping(Ping { nonce: 1 }),
@@ -36,6 +43,11 @@ fn frames() -> Vec<Frame> {
         Frame::error(ErrorCode::SlowConsumer, "took nothing"),
         Frame::OpenProducer(OpenProducer { producer_id: 7, epoch: 1 }),
         Frame::ProducerOpened(ProducerOpened { resumed: true }),
+        Frame::Acknowledge(Acknowledge {
+            request: Some(1),
+            settles: vec![Settle { lease: 4, verb: Some(Verb::Ack(true)), ..Settle::default() }],
+        }),
+        Frame::Acknowledged(Acknowledged { request: Some(1), ..Acknowledged::default() }),
     ]
 }
 
@@ -79,7 +91,7 @@ fn check_refused(prefix: [u8; 8], expected: FrameError) {
 fn a_bad_prefix_is_refused_before_its_body_arrives() {
     check_refused([0, 0, 0, 0, 1, 9, 0, 0], FrameError::Reserved(9));
     check_refused([0, 0, 0, 0, 0, 0, 0, 0], FrameError::UnknownKind(0));
-    check_refused([0, 0, 0, 0, 16, 0, 0, 0], FrameError::UnknownKind(16));
+    check_refused([0, 0, 0, 0, 99, 0, 0, 0], FrameError::UnknownKind(99));
     check_refused([233, 3, 0, 0, 1, 0, 0, 0], FrameError::TooLarge { bytes: 1001, limit: 1000 });
     check_refused([1, 0, 0, 0, 1, 0, 2, 0], FrameError::ControlBeyondBody { control: 2, body: 1 });
 }

@@ -1,14 +1,16 @@
 //! A valid frame of each kind and its description.
 
+mod groups;
+
 use bytes::{Bytes, BytesMut};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use waypost_protocol::{
     ErrorCode, Frame, Limits,
     frame::{
-        Committed, Credit, Deliver, GoingAway, Hello, OpenProducer, Outcome, Ping, Pong, Position,
-        ProducerOpened, Publish, PublishResult, ReadFrom, Rejected, Start, Stream, Subscribe,
-        Subscribed, Unsubscribe, Welcome,
+        Committed, Credit, Deliver, GoingAway, Hello, Join, OpenProducer, Outcome, Ping, Pong,
+        Position, ProducerOpened, Publish, PublishResult, ReadFrom, Rejected, Start, Stream,
+        Subscribe, Subscribed, Unsubscribe, Welcome,
     },
 };
 
@@ -53,17 +55,38 @@ pub(crate) fn describe(frame: &Frame) -> (&'static str, Value, Option<&Bytes>) {
             if let Some(from) = &subscribe.from {
                 fields["from"] = from_fields(from);
             }
+            if let Some(Join { group, member, max_in_flight }) = &subscribe.join {
+                fields["join"] =
+                    json!({ "group": group, "member": member, "max_in_flight": max_in_flight });
+            }
             ("subscribe", fields, None)
         }
         Frame::Subscribed(subscribed) => {
             let id = subscribed.subscription_id.to_string();
-            ("subscribed", json!({ "subscription_id": id }), None)
+            let mut fields = json!({ "subscription_id": id });
+            if let Some(joined) = &subscribed.joined {
+                fields["joined"] = json!({
+                    "lease_ms": joined.lease_ms.to_string(),
+                    "max_in_flight": joined.max_in_flight,
+                    "takes_rejects": joined.takes_rejects,
+                });
+            }
+            ("subscribed", fields, None)
         }
         Frame::Deliver(deliver, batch) => {
-            let fields = json!({
+            let mut fields = json!({
                 "envelope": hex::encode(&deliver.envelope),
                 "envelope_crc32c": deliver.envelope_crc32c,
             });
+            if let Some(lease) = &deliver.lease {
+                fields["lease"] = json!({
+                    "id": lease.id.to_string(),
+                    "duration_ms": lease.duration_ms.to_string(),
+                    "base": lease.base.to_string(),
+                    "positions": lease.positions,
+                    "attempts": lease.attempts,
+                });
+            }
             ("deliver", fields, Some(batch))
         }
         Frame::Credit(credit) => {
@@ -90,6 +113,8 @@ pub(crate) fn describe(frame: &Frame) -> (&'static str, Value, Option<&Bytes>) {
         Frame::ProducerOpened(opened) => {
             ("producer_opened", json!({ "resumed": opened.resumed }), None)
         }
+        Frame::Acknowledge(acknowledge) => ("acknowledge", groups::asked(acknowledge), None),
+        Frame::Acknowledged(answer) => ("acknowledged", groups::answered(answer), None),
         Frame::Error(error) => {
             ("error", json!({ "code": error.code, "message": error.message }), None)
         }
@@ -319,7 +344,7 @@ pub(crate) fn cases() -> Vec<Vector<Description>> {
             "subscribed",
             "The router's answer to subscribe.",
             None,
-            Frame::Subscribed(Subscribed { subscription_id: 3 }),
+            Frame::Subscribed(Subscribed { subscription_id: 3, joined: None }),
         ),
         case("deliver", "A batch beside its envelope.", Some("keys"), deliver()),
         case(
@@ -344,6 +369,10 @@ pub(crate) fn cases() -> Vec<Vector<Description>> {
             Frame::error(ErrorCode::SlowConsumer, "nothing was taken for 5 s"),
         ),
     ]);
+    let of_groups = groups::frames();
+    cases.extend(
+        of_groups.map(|(name, describes, batch, frame)| case(name, describes, batch, frame)),
+    );
     cases
 }
 
@@ -397,7 +426,7 @@ fn subscribe() -> Frame {
         pattern,
         credit_messages: 4096,
         credit_bytes: 16 << 20,
-        from: None,
+        ..Subscribe::default()
     })
 }
 
@@ -408,7 +437,7 @@ fn subscribe_from(from: ReadFrom) -> Frame {
 
 fn deliver() -> Frame {
     let (envelope, envelope_crc32c) = envelopes::routed().encode();
-    Frame::Deliver(Deliver { envelope, envelope_crc32c }, batch_vector("keys"))
+    Frame::Deliver(Deliver { envelope, envelope_crc32c, lease: None }, batch_vector("keys"))
 }
 
 fn going_away() -> Frame {
