@@ -5,8 +5,9 @@ use std::{sync::Arc, time::Duration};
 use waypost_protocol::{ConnectionId, Limits};
 
 use crate::{
-    ClientOptions, ConnectError, Delivered, Disconnected, Message, PublishError, Publisher,
-    PublisherOptions, RequestError, SubscribeError, Subscriber, SubscriberOptions,
+    ClientOptions, ConnectError, Delivered, Disconnected, Member, MemberOptions, Message,
+    PublishError, Publisher, PublisherOptions, RequestError, SubscribeError, Subscriber,
+    SubscriberOptions,
     link::{Link, LinkState},
     request::Requests,
 };
@@ -78,6 +79,21 @@ impl Client {
         options: SubscriberOptions,
     ) -> Result<Subscriber, SubscribeError> {
         Subscriber::open(self.link.clone(), pattern, options).await
+    }
+
+    /// Joins a group that takes the topics of a pattern; it begins if it does not exist. Resolves once the router
+    /// has let the member in. When the connection is lost the member joins again by itself.
+    ///
+    /// # Errors
+    ///
+    /// A pattern that breaks the grammar, a refusal with its code, no connection any more.
+    pub async fn join(
+        &self,
+        group: &str,
+        pattern: &str,
+        options: MemberOptions,
+    ) -> Result<Member, SubscribeError> {
+        Member::join(self.link.clone(), group, pattern, options).await
     }
 
     /// Sends a message as a request and awaits the first reply, at most for `timeout`. Its headers say

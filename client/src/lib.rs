@@ -63,6 +63,32 @@
 //! # }
 //! ```
 //!
+//! # Share work
+//!
+//! The members of a group share the messages of a pattern: each goes to one of them, until it says what becomes of
+//! it. One that is not settled comes again: when its member leaves, or when its lease is over. Over streams a group
+//! goes on where it was, whoever comes and goes.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//!
+//! use waypost_client::{Client, MemberOptions};
+//!
+//! # fn send(_: &[u8]) -> Result<(), std::io::Error> { Ok(()) }
+//! # async fn example(client: Client) -> Result<(), Box<dyn std::error::Error>> {
+//! let mut member = client.join("mailers", "jobs.mail.>", MemberOptions::default()).await?;
+//! while let Some(job) = member.recv().await {
+//!     let job = job?;
+//!     match send(job.payload()) {
+//!         Ok(()) => job.ack(),
+//!         Err(_) if job.attempt() < 3 => job.nack(Some(Duration::from_secs(5))),
+//!         Err(error) => job.reject(&error.to_string()),
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Request and reply
 //!
 //! [`Client::request`] publishes a message that asks for a reply and resolves to the first one, or to why
@@ -110,6 +136,7 @@
 mod backoff;
 mod client;
 mod error;
+mod group;
 mod link;
 mod options;
 mod publish;
@@ -126,6 +153,7 @@ pub use self::{
     backoff::Reconnect,
     client::{Client, Status},
     error::{AuthorityError, ConnectError, Disconnected, RouterCode},
+    group::{Delivery, GroupStart, Member, MemberOptions, SettleError},
     options::ClientOptions,
     publish::{
         Message, Outcome, ProducerIdentity, PublishError, Publisher, PublisherOptions, Receipt,

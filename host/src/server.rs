@@ -13,7 +13,7 @@ use prometheus::Registry;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 use waypost_core::{PluginName, RouteName, StreamName};
-use waypost_storage::Fence;
+use waypost_storage::{Fence, ReadError};
 
 use crate::{
     admin::{Admin, AdminError, AdminState, Lifecycle, Phase, Token, TokenError, Traffic},
@@ -22,6 +22,7 @@ use crate::{
         DeployError, DeployMetrics, Deployer, DeployerParts, Probation, StoreError, VersionStore,
         WatchError,
     },
+    groups::{GroupMetrics, Groups},
     net::{BindError, NetMetrics, Server, TlsError},
     reload::ReloadMetrics,
     router::{LaneMetrics, Plans, Router, RouterMetrics, Tails},
@@ -84,6 +85,9 @@ pub enum StartError {
     /// Streams cannot be kept.
     #[error(transparent)]
     Storage(#[from] StorageError),
+    /// It cannot be read how far groups came.
+    #[error("how far groups came cannot be read: {0}")]
+    Groups(#[from] ReadError),
     /// The endpoint does not stand.
     #[error(transparent)]
     Bind(#[from] BindError),
@@ -140,6 +144,7 @@ pub struct Waypost {
     lifecycle: Arc<Lifecycle>,
     router: Router,
     streams: Streams,
+    groups: Groups,
     upkeep: Upkeep,
     tails: Tails,
     server: Server,
@@ -182,6 +187,7 @@ impl Waypost {
         let deploy_metrics = DeployMetrics::register(&registry)?;
         let reload_metrics = ReloadMetrics::register(&registry)?;
         let stream_metrics = StreamMetrics::register(&registry)?;
+        let group_metrics = GroupMetrics::register(&registry)?;
 
         let plugins = &settings.plugins;
         let compiler = match compiler {
@@ -230,10 +236,14 @@ impl Waypost {
         // No publisher comes before every route knows where it begins.
         router.begun().await;
         let tails = Tails::start(&router, &streams);
-        let server = Server::bind(settings.net, router.clone(), streams.clone(), net_metrics)?;
+        let groups = Groups::open(streams.clone(), router.clone(), settings.groups, group_metrics);
+        let groups = groups.await?;
+        let served = (streams.clone(), groups.clone());
+        let server = Server::bind(settings.net, router.clone(), served, net_metrics)?;
         let upkeep = Upkeep::start(streams.clone(), trim_interval, forget_producers_after);
 
-        traffic.begin(router.clone(), server.connections().clone(), streams.clone());
+        let served = (streams.clone(), groups.clone());
+        traffic.begin(router.clone(), server.connections().clone(), served);
 
         let endpoints = Endpoints {
             listen: server.address(),
@@ -247,6 +257,7 @@ impl Waypost {
             lifecycle,
             router,
             streams,
+            groups,
             upkeep,
             tails,
             server,
@@ -308,6 +319,7 @@ impl Waypost {
         self.server.apply(change);
         self.router.set_block_max(settings.router.block_max);
         self.router.set_topics(settings.router.topics);
+        self.groups.set_settings(settings.groups);
         self.deployer.set_keep_versions(settings.plugins.keep_versions);
         self.probation = Probation::start(self.deployer.clone(), settings.plugins.rollback);
         let ca = self.server.ca().map(|ca| std::path::absolute(&ca).unwrap_or(ca));
@@ -338,11 +350,13 @@ impl Waypost {
         drop((self.watcher, self.probation, self.upkeep));
         self.streams.stop();
         self.server.go_away(deadline);
+        self.groups.stop();
         // Publishes that wait for room in a route that takes nothing must not keep the others from their end.
         let patience = deadline / 4;
         let drained = tokio::time::timeout_at(end, self.router.drain(patience)).await.is_ok();
         let patience = end.saturating_duration_since(Instant::now());
         let gone = self.server.close(patience, farewell).await;
+        self.groups.close().await;
         drop((self.admin, self.router, self.tails));
         self.streams.close().await;
         // Left behind it would only mislead tools, which find nobody at its address.

@@ -24,9 +24,9 @@ use crate::{
 };
 
 /// What a batch adds to the one message in it, as the router counts.
-const BATCH_OVERHEAD_BYTES: u64 = 128;
+pub(crate) const BATCH_OVERHEAD_BYTES: u64 = 128;
 /// How long the router has to end the stream of an unsubscribed subscription.
-const FAREWELL: Duration = Duration::from_secs(3);
+pub(crate) const FAREWELL: Duration = Duration::from_secs(3);
 /// How long a grant that is not worth a frame is put off. The router takes grants as a sign of life, and
 /// ends a subscription without any that holds others up; its patience is a few seconds.
 const GRANT_INTERVAL: Duration = Duration::from_millis(500);
@@ -219,7 +219,7 @@ async fn write(shared: &Shared, session: &Session, writer: &mut FrameWriter, lea
     }
 }
 
-fn decode(
+pub(crate) fn decode(
     deliver: &Deliver,
     bytes: bytes::Bytes,
     limits: Limits,

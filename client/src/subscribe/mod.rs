@@ -21,13 +21,14 @@ use futures_core::Stream;
 use tokio::sync::{Notify, mpsc, oneshot};
 use waypost_protocol::{ConnectionId, Offset, Pattern};
 
+use self::reading::Reading;
+pub(crate) use self::{
+    conversation::{BATCH_OVERHEAD_BYTES, FAREWELL, decode},
+    window::{Amount, Window},
+};
 pub use self::{
     delivered::{Delivered, DeliveredBatch},
     error::SubscribeError,
-};
-use self::{
-    reading::Reading,
-    window::{Amount, Window},
 };
 use crate::{
     Disconnected,
@@ -326,7 +327,7 @@ impl Shared {
 }
 
 /// What a delivery costs of the credit.
-fn cost(delivered: &DeliveredBatch) -> Amount {
+pub(crate) fn cost(delivered: &DeliveredBatch) -> Amount {
     Amount::new(delivered.batch.len() as u64, delivered.batch.byte_len() as u64)
 }
 

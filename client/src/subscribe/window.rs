@@ -6,9 +6,9 @@
 
 /// Messages and bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) struct Amount {
-    pub(super) messages: u64,
-    pub(super) bytes: u64,
+pub(crate) struct Amount {
+    pub(crate) messages: u64,
+    pub(crate) bytes: u64,
 }
 
 /// The account of one subscription.
@@ -17,7 +17,7 @@ pub(super) struct Amount {
 /// what arrives, [`consumed`](Self::consumed) for what the application took, and
 /// [`grant`](Self::grant) for what to add to the credit.
 #[derive(Debug)]
-pub(super) struct Window {
+pub(crate) struct Window {
     total: Amount,
     /// What the router may still send.
     granted: Amount,
@@ -32,7 +32,7 @@ pub(super) struct Window {
 }
 
 impl Amount {
-    pub(super) fn new(messages: u64, bytes: u64) -> Self {
+    pub(crate) fn new(messages: u64, bytes: u64) -> Self {
         Self { messages, bytes }
     }
 
@@ -57,14 +57,14 @@ impl Amount {
 }
 
 impl Window {
-    pub(super) fn new(total: Amount) -> Self {
+    pub(crate) fn new(total: Amount) -> Self {
         let (granted, held, chunk) = (Amount::default(), Amount::default(), Amount::default());
         Self { total, granted, held, chunk, least: Amount::default(), parked: false }
     }
 
     /// What to grant a new stream, on which a batch of one message may have so many bytes. `None`
     /// while too much of the last stream's is not consumed.
-    pub(super) fn begin(&mut self, largest_message_bytes: u64) -> Option<Amount> {
+    pub(crate) fn begin(&mut self, largest_message_bytes: u64) -> Option<Amount> {
         self.least = Amount::new(1, largest_message_bytes.min(self.total.bytes));
         // Half of the total keeps the router sending while the grant is on its way. But what is kept
         // back must never leave it with less than one message needs, or both sides would wait.
@@ -84,7 +84,7 @@ impl Window {
 
     /// Takes note of a delivery. Says whether it was within the credit.
     #[must_use]
-    pub(super) fn delivered(&mut self, amount: Amount) -> bool {
+    pub(crate) fn delivered(&mut self, amount: Amount) -> bool {
         let Some(left) = self.granted.checked_sub(amount) else {
             return false;
         };
@@ -95,19 +95,19 @@ impl Window {
 
     /// Takes note of what the application took. Says whether there is something to do about it.
     #[must_use]
-    pub(super) fn consumed(&mut self, amount: Amount) -> bool {
+    pub(crate) fn consumed(&mut self, amount: Amount) -> bool {
         self.held = self.held.less(amount);
         self.parked || self.is_due(self.free())
     }
 
     /// What to add to the router's credit, once it is worth a frame.
-    pub(super) fn grant(&mut self) -> Option<Amount> {
+    pub(crate) fn grant(&mut self) -> Option<Amount> {
         self.is_due(self.free()).then(|| self.grant_rest()).flatten()
     }
 
     /// What to add to the router's credit although it is little, so that a slow application is not taken
     /// for one that stands still.
-    pub(super) fn grant_rest(&mut self) -> Option<Amount> {
+    pub(crate) fn grant_rest(&mut self) -> Option<Amount> {
         let free = self.free();
         if self.parked || free == Amount::default() {
             return None;

@@ -94,6 +94,12 @@ impl Ranges {
         self.ranges.iter().map(range)
     }
 
+    /// The last offset.
+    #[must_use]
+    pub fn last(&self) -> Option<Offset> {
+        self.ranges.last_key_value().map(|(_, last)| Offset(*last))
+    }
+
     /// A set of ranges that are in order and do not touch.
     #[must_use]
     pub fn restore(ranges: impl IntoIterator<Item = OffsetRange>) -> Option<Self> {

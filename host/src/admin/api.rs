@@ -13,7 +13,7 @@ use utoipa::{
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{AdminState, plugins, server::PLAIN_PATHS, tap, traffic};
+use super::{AdminState, groups, plugins, server::PLAIN_PATHS, tap, traffic};
 
 /// Where the document is.
 pub(super) const DOCUMENT_PATH: &str = "/api/v1/openapi.json";
@@ -27,6 +27,7 @@ pub(super) const DOCUMENT_PATH: &str = "/api/v1/openapi.json";
     ),
     tags(
         (name = "plugins", description = "Versions of plugins: what runs, deploys, rollbacks."),
+        (name = "groups", description = "Groups of consumers: how far they came, and moving them."),
         (name = "traffic", description = "Routes, topics, streams, connections."),
     ),
     modifiers(&BearerToken),
@@ -55,6 +56,9 @@ pub(super) fn router() -> axum::Router<AdminState> {
         .routes(routes!(traffic::explain))
         .routes(routes!(traffic::streams))
         .routes(routes!(traffic::connections))
+        .routes(routes!(groups::list))
+        .routes(routes!(groups::show, groups::delete))
+        .routes(routes!(groups::move_to))
         .routes(routes!(tap::tap))
         .split_for_parts();
     let plain = PLAIN_PATHS.into_iter().chain([DOCUMENT_PATH]).map(str::to_owned);

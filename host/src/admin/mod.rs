@@ -5,6 +5,7 @@
 
 mod answer;
 mod api;
+mod groups;
 mod lifecycle;
 mod plugins;
 mod server;
@@ -14,6 +15,7 @@ mod tests;
 mod token;
 mod traffic;
 
+pub(crate) use groups::{GroupList, GroupOutcome, GroupPlace, MoveGroup};
 pub use lifecycle::{Lifecycle, Phase};
 pub use plugins::SIGNATURE_HEADER;
 pub(crate) use plugins::{DeployOutcome, Plugins, RollbackOutcome};

@@ -13,6 +13,7 @@ use waypost_protocol::Topic;
 
 use super::{AdminState, answer::Refused};
 use crate::{
+    groups::Groups,
     net::{ConnectionStatus, Connections},
     router::{Explanation, RouteStatus, Router, SubscriptionStatus, TopicStatus},
     streams::{StreamStatus, Streams},
@@ -20,16 +21,23 @@ use crate::{
 
 /// What there is to tell of once the router routes. The admin server stands before that.
 #[derive(Debug, Clone, Default)]
-pub struct Traffic(Arc<OnceLock<(Router, Arc<Connections>, Streams)>>);
+pub struct Traffic(Arc<OnceLock<Parts>>);
+
+type Parts = (Router, Arc<Connections>, Streams, Groups);
 
 impl Traffic {
     /// The router routes from now on.
-    pub fn begin(&self, router: Router, connections: Arc<Connections>, streams: Streams) {
+    pub fn begin(
+        &self,
+        router: Router,
+        connections: Arc<Connections>,
+        (streams, groups): (Streams, Groups),
+    ) {
         // A process starts one router.
-        let _ = self.0.set((router, connections, streams));
+        let _ = self.0.set((router, connections, streams, groups));
     }
 
-    pub(super) fn of(&self) -> Result<&(Router, Arc<Connections>, Streams), Refused> {
+    pub(super) fn of(&self) -> Result<&Parts, Refused> {
         self.0.get().ok_or_else(|| {
             let text = "the router is starting; ask again when /readyz says ready";
             Refused::new(StatusCode::SERVICE_UNAVAILABLE, text)
@@ -115,7 +123,7 @@ pub(super) async fn explain(
     State(state): State<AdminState>,
     Path(topic): Path<String>,
 ) -> Result<Json<Explanation>, Refused> {
-    let (router, _, streams) = state.traffic.of()?;
+    let (router, _, streams, _) = state.traffic.of()?;
     let topic = Topic::parse(&topic)
         .map_err(|error| Refused::new(StatusCode::BAD_REQUEST, error.to_string()))?;
     let stream = streams.explain(topic.as_str());
@@ -130,7 +138,7 @@ pub(super) async fn explain(
     responses((status = 200, body = StreamList), (status = 503, body = Refused)),
 )]
 pub(super) async fn streams(State(state): State<AdminState>) -> Result<Json<StreamList>, Refused> {
-    let (_, _, streams) = state.traffic.of()?;
+    let (_, _, streams, _) = state.traffic.of()?;
     Ok(Json(StreamList { streams: streams.status() }))
 }
 
@@ -144,7 +152,7 @@ pub(super) async fn streams(State(state): State<AdminState>) -> Result<Json<Stre
 pub(super) async fn connections(
     State(state): State<AdminState>,
 ) -> Result<Json<ConnectionList>, Refused> {
-    let (router, connections, _) = state.traffic.of()?;
+    let (router, connections, ..) = state.traffic.of()?;
     let mut subscriptions = router.subscription_status();
     let with_subscriptions = |connection: ConnectionStatus| {
         let own = |subscription: &mut SubscriptionStatus| subscription.connection == connection.id;

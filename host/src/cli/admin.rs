@@ -76,6 +76,11 @@ impl AdminOptions {
         self.ask(self.authorised(Method::POST, path)?, body).await
     }
 
+    /// Asks for the end of something, showing the token.
+    pub(super) async fn delete<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+        self.ask(self.authorised(Method::DELETE, path)?, Vec::new()).await
+    }
+
     /// Sends an artefact, showing the token, with its signature if there is one.
     pub(super) async fn deploy<T: DeserializeOwned>(
         &self,

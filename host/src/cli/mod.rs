@@ -7,6 +7,7 @@ mod config;
 mod connection;
 mod exit;
 mod explain;
+mod group;
 mod lines;
 mod manual;
 mod output;
@@ -58,6 +59,9 @@ enum Command {
     /// Make, build and test a plugin; see, deploy and roll back those of a running router.
     #[command(subcommand)]
     Plugin(plugin::Action),
+    /// See the groups of a running router, move them to another place, delete them.
+    #[command(subcommand)]
+    Group(group::Action),
     /// Measure what this machine's routers do: rate, latency, CPU, memory, loss.
     Bench(bench::Options),
     /// Check or show a configuration.
@@ -84,6 +88,7 @@ pub fn main() -> ExitCode {
         Command::Explain(options) => explain::run(&options),
         Command::Tap(options) => tap::run(&options),
         Command::Plugin(action) => plugin::run(&action),
+        Command::Group(action) => group::run(&action),
         Command::Bench(options) => bench::run(options),
         Command::Config(action) => config::run(&action),
         Command::Completions(options) => manual::completions(&options),

@@ -8,7 +8,7 @@ use std::{
 
 use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
-use waypost_client::Delivered;
+use waypost_client::{Delivered, Delivery};
 
 use super::shown::{Colours, Shown};
 
@@ -26,9 +26,26 @@ pub(super) enum Format {
     Pretty,
 }
 
+/// What is printed.
+pub(super) enum Printed {
+    /// A message of a subscription.
+    Message(Delivered),
+    /// A message that a member of a group holds; it is done once it is printed.
+    Held(Delivery),
+}
+
+impl Printed {
+    fn message(&self) -> &Delivered {
+        match self {
+            Self::Message(message) => message,
+            Self::Held(delivery) => delivery.message(),
+        }
+    }
+}
+
 /// Prints messages to standard output, in order.
 pub(super) struct Printer {
-    messages: mpsc::Sender<Delivered>,
+    messages: mpsc::Sender<Printed>,
     ended: oneshot::Receiver<io::Result<()>>,
 }
 
@@ -49,7 +66,7 @@ impl Printer {
     }
 
     /// Hands a message over, awaiting the thread. Says whether it still prints.
-    pub(super) async fn print(&self, message: Delivered) -> bool {
+    pub(super) async fn print(&self, message: Printed) -> bool {
         self.messages.send(message).await.is_ok()
     }
 
@@ -82,15 +99,22 @@ struct Lines {
 }
 
 impl Lines {
-    fn print_all(mut self, mut messages: mpsc::Receiver<Delivered>) -> io::Result<()> {
-        while let Some(message) = messages.blocking_recv() {
-            self.print(&message)?;
+    fn print_all(mut self, mut messages: mpsc::Receiver<Printed>) -> io::Result<()> {
+        let mut held = Vec::new();
+        while let Some(printed) = messages.blocking_recv() {
+            self.print(printed.message())?;
+            if let Printed::Held(delivery) = printed {
+                held.push(delivery);
+            }
             // Whoever reads a pipe sees a message as soon as no other follows.
-            if messages.is_empty() {
+            if messages.is_empty() || held.len() >= MAX_WAITING {
                 self.out.flush()?;
+                held.drain(..).for_each(Delivery::ack);
             }
         }
-        self.out.flush()
+        self.out.flush()?;
+        held.into_iter().for_each(Delivery::ack);
+        Ok(())
     }
 
     fn print(&mut self, message: &Delivered) -> io::Result<()> {

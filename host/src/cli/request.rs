@@ -10,7 +10,7 @@ use waypost_protocol::{MAX_MESSAGE_BYTES, Topic};
 use super::{
     Failure,
     connection::{ConnectionOptions, init_log, runtime},
-    print::{Format, Printer},
+    print::{Format, Printed, Printer},
     values::{destination, duration, header, open},
 };
 
@@ -66,7 +66,7 @@ async fn request(options: Options) -> Result<(), Failure> {
     client.close().await;
     let reply = asked?;
     let printer = Printer::start(options.output)?;
-    printer.print(reply).await;
+    printer.print(Printed::Message(reply)).await;
     match printer.finish().await {
         // Whoever read the other end of the pipe has seen enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),

@@ -4,7 +4,7 @@ use std::{path::Path, time::Duration};
 
 use anyhow::Context as _;
 use tokio::io::{AsyncBufRead, BufReader};
-use waypost_client::From;
+use waypost_client::{From, GroupStart};
 use waypost_protocol::{HeaderError, HeadersBuilder, Offset, Topic};
 
 use crate::time::now_ms;
@@ -55,20 +55,24 @@ pub(super) fn address(text: &str) -> Result<String, String> {
 }
 
 /// Where to begin in streams. A number alone is an offset.
-pub(super) fn place(text: &str) -> Result<From, String> {
-    if text == "beginning" {
-        return Ok(From::Beginning);
+pub(super) fn place(text: &str) -> Result<GroupStart, String> {
+    match text {
+        "beginning" => return Ok(GroupStart::From(From::Beginning)),
+        "end" => return Ok(GroupStart::End),
+        _ => {}
     }
     if let Ok(offset) = text.parse() {
-        return Ok(From::Offset(Offset(offset)));
+        return Ok(GroupStart::From(From::Offset(Offset(offset))));
     }
-    let hint = "write beginning, an offset, how long ago as in 10m, or @ and milliseconds since the Unix epoch";
+    let hint = "write beginning, end, an offset, how long ago as in 10m, or @ and milliseconds since the Unix \
+                epoch";
+    let time = |ms| GroupStart::From(From::Time(ms));
     if let Some(ms) = text.strip_prefix('@') {
-        return ms.parse().map(From::Time).map_err(|_| hint.to_owned());
+        return ms.parse().map(time).map_err(|_| hint.to_owned());
     }
     let ago = duration(text).map_err(|_| hint.to_owned())?;
     let ago = u64::try_from(ago.as_millis()).unwrap_or(u64::MAX);
-    Ok(From::Time(now_ms().saturating_sub(ago)))
+    Ok(time(now_ms().saturating_sub(ago)))
 }
 
 /// A number and a unit; seconds without one.
@@ -109,6 +113,19 @@ mod tests {
         }
         for text in ["", "s", "-1s", "1d", "1.5s"] {
             duration(text).expect_err(text);
+        }
+    }
+
+    #[test]
+    fn a_place_in_a_stream_is_written_in_one_of_five_ways() {
+        let from = |from| Ok(GroupStart::From(from));
+        assert_eq!(place("beginning"), from(From::Beginning));
+        assert_eq!(place("end"), Ok(GroupStart::End));
+        assert_eq!(place("70"), from(From::Offset(Offset(70))));
+        assert_eq!(place("@1764000000000"), from(From::Time(1_764_000_000_000)));
+        assert!(matches!(place("10m"), Ok(GroupStart::From(From::Time(_)))));
+        for text in ["", "start", "@", "-1", "10d"] {
+            place(text).expect_err(text);
         }
     }
 

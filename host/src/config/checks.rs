@@ -13,6 +13,7 @@ use waypost_core::{
 };
 
 use super::{
+    groups::check_groups,
     reader::Reader,
     routes::DraftRoute,
     sections::{Draft, PluginsSection},
@@ -40,6 +41,7 @@ pub(super) fn check(draft: &Draft, list: ListPlugins<'_>, reader: &mut Reader<'_
     check_topics(&draft.topics, reader);
     check_streams(&draft.streams, &draft.topics, reader);
     check_dead_letters(&draft.streams, &draft.routes, reader);
+    check_groups(&draft.group, reader);
     check_names(&draft.routes, reader);
     check_route_set(&draft.routes, reader);
 }

@@ -11,6 +11,7 @@
 mod checks;
 mod effective;
 mod given;
+mod groups;
 mod key;
 mod origins;
 mod problem;
@@ -172,8 +173,8 @@ fn load_document(
 
 /// A draft without an error is whole.
 fn settings(draft: Draft) -> Settings {
-    let Draft { router, listen, limits, queues, admin, plugins, storage, streams, topics, routes } =
-        draft;
+    let Draft { router, listen, limits, queues, admin, plugins, .. } = draft;
+    let Draft { storage, streams, groups, group, topics, routes, .. } = draft;
     let cache = plugins.compile_cache.then(|| absolute(router.state_folder.join("cache")));
     let is_any_used = routes.iter().any(|route| !route.plugins.is_empty());
     let streams: Vec<_> = streams.into_iter().filter_map(|stream| stream.definition).collect();
@@ -226,6 +227,7 @@ fn settings(draft: Draft) -> Settings {
             accept_loss: storage.accept_loss,
             definitions: streams,
         },
+        groups: groups::settings(groups, group),
         routes: routes.into_iter().filter_map(|route| route.definition).collect(),
         state_folder: router.state_folder,
     }

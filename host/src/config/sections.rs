@@ -12,6 +12,7 @@ use waypost_protocol::{
 };
 
 use super::{
+    groups::{DraftGroup, groups, read_group},
     key::Kind,
     routes::{DraftRoute, read_route},
     scalar::Complaint,
@@ -21,6 +22,7 @@ use super::{
 };
 use crate::{
     deploy::{PluginRules, Trust, TrustedKey},
+    groups::GroupSettings,
     net::TlsFiles,
     router::{LaneLimits, QueueLimits},
     wasm::{CompileLimits, Digest, Interface, Interfaces, PluginPolicy, SandboxLimits},
@@ -50,6 +52,8 @@ pub(super) struct Draft {
     pub(super) plugins: PluginsSection,
     pub(super) storage: StorageSection,
     pub(super) streams: Vec<DraftStream>,
+    pub(super) groups: GroupSettings,
+    pub(super) group: Vec<DraftGroup>,
     pub(super) topics: Vec<DraftTopic>,
     pub(super) routes: Vec<DraftRoute>,
 }
@@ -104,18 +108,30 @@ pub(super) struct PluginsSection {
 /// Reads a whole configuration.
 pub(super) fn read(top: &mut Section<'_, '_>) -> Draft {
     let router = top.section("router", router);
-    let block_max = router.block_max;
+    let listen = top.section("listen", listen);
+    let limits = top.section("limits", limits);
+    let queues = top.section("queues", queues);
+    let admin = top.section("admin", admin);
+    let plugins = top.section("plugins", plugins);
+    let storage = top.section("storage", storage);
+    let streams = top.sections("stream", read_stream);
+    let groups = top.section("groups", groups);
+    let group = top.sections("group", |section| read_group(section, &groups.defaults));
+    let topics = top.sections("topic", |section| read_topic(section, router.block_max));
+    let routes = top.sections("route", read_route);
     Draft {
         router,
-        listen: top.section("listen", listen),
-        limits: top.section("limits", limits),
-        queues: top.section("queues", queues),
-        admin: top.section("admin", admin),
-        plugins: top.section("plugins", plugins),
-        storage: top.section("storage", storage),
-        streams: top.sections("stream", read_stream),
-        topics: top.sections("topic", |section| read_topic(section, block_max)),
-        routes: top.sections("route", read_route),
+        listen,
+        limits,
+        queues,
+        admin,
+        plugins,
+        storage,
+        streams,
+        groups,
+        group,
+        topics,
+        routes,
     }
 }
 

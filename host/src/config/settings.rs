@@ -5,8 +5,8 @@ use std::{collections::HashMap, net::SocketAddr, path::PathBuf, time::Duration};
 use waypost_core::{PluginName, RollbackPolicy, RouteDefinition};
 
 use crate::{
-    deploy::PluginRules, net::NetSettings, router::RouterSettings, streams::StreamSettings,
-    wasm::CompileLimits,
+    deploy::PluginRules, groups::GroupSettings, net::NetSettings, router::RouterSettings,
+    streams::StreamSettings, wasm::CompileLimits,
 };
 
 /// Everything that a router is started with.
@@ -28,6 +28,8 @@ pub struct Settings {
     pub plugins: PluginSettings,
     /// The streams, and what keeps them.
     pub streams: StreamSettings,
+    /// The groups.
+    pub groups: GroupSettings,
     /// The routes; they stand together.
     pub routes: Vec<RouteDefinition>,
 }

@@ -24,7 +24,7 @@ use super::{
     listening::{Listening, Prepared, Shown},
     tls::Source,
 };
-use crate::{router::Router, streams::Streams, watch::Watcher};
+use crate::{groups::Groups, router::Router, streams::Streams, watch::Watcher};
 
 /// Socket buffers; the system may clamp them.
 const SOCKET_BUFFER_BYTES: usize = 4 << 20;
@@ -81,6 +81,7 @@ pub(super) struct Shared {
     pub(super) settings: ArcSwap<NetSettings>,
     pub(super) router: Router,
     pub(super) streams: Streams,
+    pub(super) groups: Groups,
     pub(super) metrics: Arc<NetMetrics>,
     pub(super) connections: Arc<Connections>,
     /// The deadline of the shutdown, once there is one.
@@ -96,7 +97,7 @@ impl Server {
     pub fn bind(
         settings: NetSettings,
         router: Router,
-        streams: Streams,
+        (streams, groups): (Streams, Groups),
         metrics: Arc<NetMetrics>,
     ) -> Result<Self, BindError> {
         let wanted = settings.address;
@@ -125,6 +126,7 @@ impl Server {
             settings,
             router,
             streams,
+            groups,
             metrics,
             connections,
             stopping: receiver,

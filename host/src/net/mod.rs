@@ -8,6 +8,7 @@ mod endpoint;
 mod frames;
 pub mod identity;
 mod listening;
+mod member;
 mod metrics;
 mod publish;
 mod registry;

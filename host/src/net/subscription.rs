@@ -14,6 +14,7 @@ use super::{
     connection::{Peer, unexpected},
     frames::{FrameReader, FrameWriter, Violation},
     identity::{Action, permit},
+    member,
 };
 use crate::{
     router::{Delivery, Received, Subscription},
@@ -23,7 +24,7 @@ use crate::{
 /// What a batch adds to the one message in it: header, time, offsets, bitmap.
 const BATCH_OVERHEAD_BYTES: u64 = 128;
 /// What a deliver frame's control part may take of the frame.
-const CONTROL_BYTES: usize = 64 * 1024;
+pub(super) const CONTROL_BYTES: usize = 64 * 1024;
 
 pub(super) async fn serve(
     peer: &Peer,
@@ -44,6 +45,9 @@ pub(super) async fn serve(
         let code = ErrorCode::TooManySubscriptions;
         return Err(Violation::new(code, code.meaning()));
     };
+    if let Some(join) = subscribe.join.clone() {
+        return member::serve(peer, (subscribe, join), pattern, reader, writer).await;
+    }
     let mut feed = match &subscribe.from {
         None => {
             let router = &peer.shared.router;

@@ -14,6 +14,7 @@ use waypost_protocol::{
 
 use super::*;
 use crate::{
+    groups::Groups,
     router::{LaneLimits, Plans, Router, RouterMetrics, RouterSettings},
     streams::Streams,
 };
@@ -23,6 +24,12 @@ struct Running {
     endpoint: quinn::Endpoint,
     metrics: std::sync::Arc<NetMetrics>,
     _state: tempfile::TempDir,
+}
+
+/// No streams, and groups over memory topics.
+fn none(router: Router) -> (Streams, Groups) {
+    let streams = Streams::none();
+    (streams.clone(), Groups::none(streams, router))
 }
 
 fn settings(state: &Path) -> NetSettings {
@@ -92,8 +99,8 @@ fn start_with(set: impl FnOnce(&mut NetSettings)) -> Running {
         },
         Streams::none(),
     );
-    let server =
-        Server::bind(settings, router, Streams::none(), metrics.clone()).expect("loopback is free");
+    let server = Server::bind(settings, router.clone(), none(router), metrics.clone())
+        .expect("loopback is free");
     let endpoint = client(&server.ca().expect("the development authority"), ALPN);
     Running { server, endpoint, metrics, _state: state }
 }
@@ -342,8 +349,8 @@ async fn an_address_that_others_reach_is_refused_without_the_word_insecure() {
         },
         Streams::none(),
     );
-    let refused =
-        Server::bind(open, router, Streams::none(), metrics).expect_err("anyone could come in");
+    let refused = Server::bind(open, router.clone(), none(router), metrics)
+        .expect_err("anyone could come in");
     assert!(matches!(refused, BindError::Unauthenticated(_)), "{refused}");
     drop(running);
 }

@@ -208,7 +208,7 @@ impl Drop for ProducerSession {
 }
 
 impl Refused {
-    fn of(code: ErrorCode) -> Self {
+    pub(crate) fn of(code: ErrorCode) -> Self {
         Self { code, message: code.meaning().to_owned() }
     }
 }

@@ -14,7 +14,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use waypost_protocol::Offset;
 
-use super::{Cause, GroupLedger, LeaseId, MemberId, OffsetRange, SettleError, Verb, assign};
+use super::{
+    Candidate, Cause, GroupLedger, LeaseId, MemberId, OffsetRange, SettleError, Verb, assign,
+};
 use crate::Credit;
 
 /// A message that a member may be given.
@@ -133,6 +135,28 @@ impl Crew {
         let changed = change(&mut self.partitions.get_mut(partition)?.ledger);
         self.settle_part(partition);
         Some(changed)
+    }
+
+    /// What may go along with an offer, of the messages from one offset to before another.
+    pub fn candidates(
+        &mut self,
+        offer: &Offer,
+        within: (Offset, Offset),
+        most: usize,
+        now_ms: u64,
+    ) -> Vec<Candidate> {
+        let part = self.partitions.get_mut(offer.partition);
+        let most = most.min(offer.messages);
+        part.map(|part| part.ledger.candidates(offer.member, now_ms, within, most))
+            .unwrap_or_default()
+    }
+
+    /// What a lease that has not ended reaches over, and the partition that it is of.
+    #[must_use]
+    pub fn leased(&self, lease: LeaseId) -> Option<(usize, OffsetRange)> {
+        let partition = *self.leases.get(&lease)?;
+        let range = self.partitions.get(partition)?.ledger.leased(lease)?;
+        Some((partition, range))
     }
 
     /// Who owns a partition; nobody while members share it.

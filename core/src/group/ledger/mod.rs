@@ -21,7 +21,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use waypost_protocol::Offset;
 
 use super::{
-    Cause, Dead, FailedMessage, GroupPolicy, GroupPosition, LeaseId, MemberId, Ranges, lines::Lines,
+    Cause, Dead, FailedMessage, GroupPolicy, GroupPosition, LeaseId, MemberId, OffsetRange, Ranges,
+    lines::Lines,
 };
 
 /// Messages that are admitted and neither held nor done at most, before nothing more is admitted.
@@ -214,6 +215,44 @@ impl GroupLedger {
         }
         self.cursor = Offset(offset.0.saturating_add(1));
         !self.open.contains_key(&offset) && !self.done.contains(offset)
+    }
+
+    /// The first message that is ready to be given out, whoever may have it.
+    #[must_use]
+    pub fn first_ready(&self) -> Option<Offset> {
+        self.ready.first().copied()
+    }
+
+    /// What a lease reaches over.
+    #[must_use]
+    pub fn leased(&self, lease: LeaseId) -> Option<OffsetRange> {
+        let delivered = &self.leases.get(&lease)?.delivered;
+        let (first, last) = (delivered.iter().next()?.first, delivered.last()?);
+        Some(OffsetRange { first, last })
+    }
+
+    /// Whether the group gave up on a message that is not buried yet.
+    #[must_use]
+    pub fn is_dead(&self, offset: Offset) -> bool {
+        self.dead.contains_key(&offset)
+    }
+
+    /// Messages from one offset to before another cannot be read any more: those that no member holds are given up.
+    /// Gives how many.
+    pub fn lost(&mut self, from: Offset, to: Offset) -> u64 {
+        let mut lost = 0;
+        for offset in (from.max(self.floor).0..to.0).map(Offset) {
+            let held = self.open.get(&offset);
+            if held.is_some_and(|open| matches!(open.state, State::Leased(_)))
+                || self.done.contains(offset)
+            {
+                continue;
+            }
+            self.cursor = self.cursor.max(Offset(offset.0.saturating_add(1)));
+            self.finish(offset);
+            lost += 1;
+        }
+        lost
     }
 
     /// How many messages a member holds.

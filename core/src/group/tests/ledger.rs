@@ -239,6 +239,21 @@ fn what_was_trimmed_is_lost_unless_it_was_done_or_is_held() {
 }
 
 #[test]
+fn what_cannot_be_read_is_given_up_and_what_a_member_holds_of_it_is_not() {
+    let mut ledger = ledger(4);
+    ledger.lease(LeaseId(1), ANN, [Offset(1)], 0);
+    assert_eq!(ledger.leased(LeaseId(1)), Some(range(1, 1)));
+    assert_eq!(ledger.lost(Offset(1), Offset(6)), 4, "2 to 5, of which two were not read");
+    assert_eq!(
+        (ledger.cursor(), ledger.held(), ledger.first_ready()),
+        (Offset(6), 1, Some(Offset(0)))
+    );
+    assert_eq!(ack(&mut ledger, ANN, 1, range(1, 1)), Ok(1));
+    assert_eq!(offsets(&give(&mut ledger, 2, ANN, 0)), [0]);
+    assert_eq!(ledger.lost(Offset(0), Offset(3)), 0, "the rest is done");
+}
+
+#[test]
 fn it_takes_no_more_when_too_much_of_it_failed() {
     let retry = RetryPolicy { parked_messages: 2, ..policy().retry };
     let policy = GroupPolicy { retry, ..policy() };

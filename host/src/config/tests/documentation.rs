@@ -23,6 +23,9 @@ fn row(key: &Key) -> String {
         Some("digest") => "none".to_owned(),
         Some("grants") => "as `plugins.grants`".to_owned(),
         Some(limit) => format!("as `plugins.limits.{limit}`"),
+        None if path.starts_with("group.") && path != "group.name" => {
+            format!("as `groups.{}`", path.trim_start_matches("group."))
+        }
         None if path == "topic.block_max_ms" => "as `router.block_max_ms`".to_owned(),
         None if default.contains(' ') && *kind != Kind::List
             || ["none", "required"].contains(&&**default) =>

@@ -1,0 +1,137 @@
+//! A message that a member holds.
+
+use std::{ops::Deref, sync::Arc, time::Duration};
+
+use tokio::sync::oneshot;
+use waypost_protocol::frame::{Extend, Nack, PlaceRange, Reject, Settle, Verb};
+
+use super::{SettleError, Shared};
+use crate::Delivered;
+
+/// A reason of a reject is cut to so many bytes.
+const LONGEST_REASON: usize = 8 << 10;
+
+/// A message that a member holds until it says what becomes of it. One that is dropped without a word comes again
+/// when its lease is over.
+///
+/// What is said is on its way when the method returns. The methods that end in `confirmed` wait until the router
+/// has made it safe, so that the message does not come again.
+#[derive(Debug)]
+pub struct Delivery {
+    pub(super) message: Delivered,
+    pub(super) held: Held,
+    pub(super) attempt: u32,
+}
+
+/// Where a message stands.
+#[derive(Debug, Clone)]
+pub(super) struct Held {
+    pub(super) shared: Arc<Shared>,
+    /// The stream that it came on.
+    pub(super) stream: u64,
+    pub(super) lease: u64,
+    pub(super) place: u64,
+}
+
+impl Deref for Delivery {
+    type Target = Delivered;
+
+    fn deref(&self) -> &Delivered {
+        &self.message
+    }
+}
+
+impl Delivery {
+    /// The message itself, which stays when the delivery is settled.
+    #[must_use]
+    pub fn message(&self) -> &Delivered {
+        &self.message
+    }
+
+    /// How often the message was given out, with this time.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.attempt
+    }
+
+    /// It is done. Many acknowledgements share a frame.
+    pub fn ack(self) {
+        self.held.shared.ack(&self.held);
+    }
+
+    /// It is done; waits until that is safe.
+    ///
+    /// # Errors
+    ///
+    /// It does not hold, or that is not known: the message comes again.
+    pub async fn ack_confirmed(self) -> Result<(), SettleError> {
+        self.held.confirmed(Verb::Ack(true)).await
+    }
+
+    /// Not now: it is given out again after this long, or else as the group's backoff says.
+    pub fn nack(self, delay: Option<Duration>) {
+        self.held.say(nack(delay));
+    }
+
+    /// Not now; waits until that is safe.
+    ///
+    /// # Errors
+    ///
+    /// It does not hold, or that is not known.
+    pub async fn nack_confirmed(self, delay: Option<Duration>) -> Result<(), SettleError> {
+        self.held.confirmed(nack(delay)).await
+    }
+
+    /// Never: it is a dead letter with this reason. A group without a place for dead letters refuses that, and the
+    /// message comes again.
+    pub fn reject(self, reason: &str) {
+        self.held.say(reject(reason));
+    }
+
+    /// Never; waits until the dead letter is safe.
+    ///
+    /// # Errors
+    ///
+    /// The group has no place for dead letters, it does not hold for another reason, or that is not known.
+    pub async fn reject_confirmed(self, reason: &str) -> Result<(), SettleError> {
+        self.held.confirmed(reject(reason)).await
+    }
+
+    /// It takes longer: everything that came with it is held for this long from now, or else as long as a
+    /// new lease.
+    pub fn extend(&self, by: Option<Duration>) {
+        self.held.shared.extend(&self.held, Extend { by_ms: by.map(milliseconds) });
+    }
+}
+
+impl Held {
+    fn settle(&self, verb: Verb) -> Settle {
+        let ranges = vec![PlaceRange { first: self.place, last: self.place }];
+        Settle { lease: self.lease, ranges, verb: Some(verb) }
+    }
+
+    fn say(&self, verb: Verb) {
+        self.shared.say(self, self.settle(verb), None);
+    }
+
+    async fn confirmed(&self, verb: Verb) -> Result<(), SettleError> {
+        let (told, answer) = oneshot::channel();
+        if !self.shared.say(self, self.settle(verb), Some(told)) {
+            return Err(SettleError::Gone);
+        }
+        answer.await.unwrap_or(Err(SettleError::Unknown))
+    }
+}
+
+fn nack(delay: Option<Duration>) -> Verb {
+    Verb::Nack(Nack { delay_ms: delay.map(milliseconds) })
+}
+
+fn reject(reason: &str) -> Verb {
+    let cut = reason.get(..reason.floor_char_boundary(LONGEST_REASON)).unwrap_or(reason);
+    Verb::Reject(Reject { reason: cut.to_owned() })
+}
+
+fn milliseconds(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
