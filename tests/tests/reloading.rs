@@ -87,3 +87,21 @@ async fn a_wrong_file_changes_nothing_and_says_everything_that_is_wrong() {
     client.close().await;
     router.stop().await.expect("it drains");
 }
+
+#[tokio::test]
+async fn a_stream_that_waits_for_a_restart_to_go_is_not_told_to_drop() {
+    let orders = "[[stream]]\nname = 'orders'\ntopics = ['orders.>']\n";
+    let router = Router::start(orders, &[]).await.expect("it starts");
+    let rule = "[[topic]]\npattern = 'orders.>'\non_full = 'drop-newest'\n";
+    router.configure(rule).expect("it is written");
+    until(&router, "refused", 1.0).await;
+    let problem = "topics that the stream orders keeps until the router is started anew";
+    assert_eq!(said(&router, problem), 1, "{}", router.log());
+
+    router.configure("").expect("it is written");
+    until(&router, "applied", 1.0).await;
+    assert!(router.metric(RESTART_KEYS).await.expect("a series") > 0.0);
+    router.configure(rule).expect("it is written");
+    until(&router, "refused", 2.0).await;
+    router.stop().await.expect("it drains");
+}
