@@ -78,25 +78,28 @@ async fn follow(router: Router, storage: Arc<dyn Storage>, partition: Partition,
                 }
             }
             Ok(None) => return,
-            Err(error) => pass(&mut cursor, &error).await,
+            Err(error) => _ = pass(&mut cursor, &error, "subscriptions").await,
         }
     }
 }
 
-/// Goes on behind what cannot be read any more, and says what is missing.
-pub(super) async fn pass(cursor: &mut Cursor<dyn Storage>, error: &ReadError) {
+/// Goes on behind what cannot be read any more, and says what is missing and for whom. Says how many messages that
+/// is; none when it only waited to try again.
+pub(super) async fn pass(cursor: &mut Cursor<dyn Storage>, error: &ReadError, reader: &str) -> u64 {
+    let before = cursor.position();
     match error {
         ReadError::Trimmed { first, .. } => {
-            tracing::warn!(%error, "retention took messages before they were handed on");
+            tracing::warn!(reader, %error, "retention took messages before they were read");
             cursor.move_to(*first);
         }
         ReadError::Damaged { resume: Some(resume), .. } => {
-            tracing::error!(%error, resume = resume.0, "messages are damaged and are not handed on");
+            tracing::error!(reader, %error, resume = resume.0, "messages are damaged and are passed over");
             cursor.move_to(*resume);
         }
         error => {
-            tracing::error!(%error, "a partition cannot be read; trying again");
+            tracing::error!(reader, %error, "a partition cannot be read; trying again");
             tokio::time::sleep(PAUSE).await;
         }
     }
+    cursor.position().0.saturating_sub(before.0)
 }

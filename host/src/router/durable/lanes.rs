@@ -125,7 +125,8 @@ impl LaneParts {
         };
         let reading = async {
             let Begun { progress, parked } = begun;
-            let reading = Reading::new(fanout.streams.storage(), state.clone(), progress.read());
+            let (storage, from) = (fanout.streams.storage(), progress.read());
+            let reading = Reading::new(route.clone(), storage, state.clone(), from);
             let collecting = Collecting::new(partition.clone(), progress, drafts);
             let outlet = Outlet::collecting(route.clone(), fanout.clone(), Box::new(collecting));
             let changes = plans.changes();

@@ -3,7 +3,7 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use tokio::time::{Duration, Instant};
-use waypost_core::{BatchPolicy, Lineage, MAX_HOPS, Trace, Traced};
+use waypost_core::{BatchPolicy, Lineage, MAX_HOPS, RouteName, Trace, Traced};
 use waypost_protocol::{BatchBuilder, Offset, Pattern};
 use waypost_storage::{Cursor, ReadLimit, Storage, Stored};
 
@@ -17,6 +17,7 @@ const LETTERS: &str = "$dead.";
 
 /// A lane's place in its partition.
 pub(super) struct Reading {
+    route: RouteName,
     cursor: Option<Cursor<dyn Storage>>,
     state: Arc<LaneState>,
     /// Read and not taken yet.
@@ -25,6 +26,8 @@ pub(super) struct Reading {
     since: Instant,
     /// The offset that is taken next.
     next: Offset,
+    /// The last read failed.
+    is_failing: bool,
 }
 
 /// What comes next.
@@ -40,10 +43,16 @@ pub(super) struct Taken {
 }
 
 impl Reading {
-    pub(super) fn new(storage: &Arc<dyn Storage>, state: Arc<LaneState>, from: Offset) -> Self {
+    pub(super) fn new(
+        route: RouteName,
+        storage: &Arc<dyn Storage>,
+        state: Arc<LaneState>,
+        from: Offset,
+    ) -> Self {
         // A partition that has bounds has a head.
         let cursor = Cursor::new(storage.clone(), state.partition.clone(), from).ok();
-        Self { cursor, state, ready: VecDeque::new(), since: Instant::now(), next: from }
+        let (ready, since) = (VecDeque::new(), Instant::now());
+        Self { route, cursor, state, ready, since, next: from, is_failing: false }
     }
 
     /// Resolves when there is something to be taken, and by the policy enough of it. Dropping the future loses
@@ -76,17 +85,22 @@ impl Reading {
         };
         match cursor.next(READ).await {
             Ok(Some(chunk)) => {
+                if std::mem::take(&mut self.is_failing) {
+                    self.state.go_on();
+                }
                 for stored in &chunk.batches {
                     self.state.read(stored.end(), stored.envelope.ingest_ms);
                 }
                 self.ready.extend(chunk.batches);
             }
             Ok(None) => std::future::pending().await,
-            Err(error) => {
-                let before = cursor.position();
-                pass(cursor, &error).await;
-                self.state.miss(cursor.position().0.saturating_sub(before.0));
-            }
+            Err(error) => match pass(cursor, &error, self.route.as_str()).await {
+                0 => {
+                    self.state.stall(error.to_string());
+                    self.is_failing = true;
+                }
+                missed => self.state.miss(missed),
+            },
         }
     }
 

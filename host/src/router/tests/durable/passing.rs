@@ -225,3 +225,23 @@ async fn what_was_trimmed_before_it_was_read_is_counted_and_the_rest_goes_throug
     assert_eq!(stand.progress().await[0], Some(20));
     drop(router);
 }
+
+#[tokio::test(start_paused = true)]
+async fn when_storage_takes_nothing_more_the_route_stalls_and_hands_nothing_on() {
+    let stand = Stand::of(1).await;
+    let router = stand.router(vec![durable("mem.a", forward)]).await;
+    let mut out = subscribe(&router, "mem.a");
+    stand.put(0..5).await;
+    assert_eq!(payloads_of(&mut out, 5).await.len(), 5);
+    stand.put(5..10).await;
+    stand.storage.fence().raise("a test");
+    let lanes = router.routes().lanes();
+    while lanes[0].stalled().is_none() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert!(lanes[0].stalled().is_some_and(|why| why.contains("a test")));
+    assert_eq!(stand.progress().await[0], Some(5), "nothing of it is told");
+    let early = tokio::time::timeout(Duration::from_secs(60), next(&mut out)).await;
+    assert!(early.is_err(), "nothing is handed on whose progress is not stored");
+    router.drain(BLOCK_MAX).await;
+}
