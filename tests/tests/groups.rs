@@ -21,13 +21,16 @@ const CONFIG: &str = "
     reserve_bytes = 0
     [[stream]]
     name = 'jobs'
-    topics = ['jobs.>', 'failed.>']
+    topics = ['jobs.>']
     partitions = 4
+    [[stream]]
+    name = 'dead'
+    topics = ['$dead.>']
     [groups]
     lease_ms = 1000
     first_ms = 10
     max_ms = 50
-    dead_letter = 'failed.jobs'
+    dead_letter = '$dead.jobs'
 ";
 
 async fn start() -> (Router, Client) {
@@ -197,7 +200,7 @@ async fn who_joins_with_a_wrong_name_or_another_pattern_is_told_why() {
         ("workers", "jobs.*", "GROUP_MISMATCH"),
         ("Work ers", "jobs.>", "BAD_GROUP"),
         (&*"w".repeat(65), "jobs.>", "BAD_GROUP"),
-        ("undertakers", "failed.>", "NO_DEAD_LETTERS"),
+        ("undertakers", "$dead.>", "NO_DEAD_LETTERS"),
     ] {
         let refused = client.join(group, pattern, MemberOptions::default()).await;
         let text = refused.expect_err("it is refused").to_string();
@@ -253,7 +256,7 @@ async fn every_way_of_messaging_works_on_one_connection_over_streams_and_memory(
 /// The first two dead letters: the number and the reason of each.
 async fn letters(client: &Client) -> Vec<(u32, String)> {
     let options = SubscriberOptions { from: Some(From::Beginning), ..SubscriberOptions::default() };
-    let mut subscriber = client.subscribe("failed.jobs", options).await.expect("a stream has it");
+    let mut subscriber = client.subscribe("$dead.jobs", options).await.expect("a stream has it");
     let mut letters = Vec::new();
     for _ in 0..2 {
         let letter = tokio::time::timeout(PATIENCE, subscriber.recv()).await.expect("in time");

@@ -21,7 +21,7 @@ use waypost_protocol::{
     },
 };
 
-use super::{CREDIT_MESSAGES, Event, Given, GroupStart, SettleError, Shared};
+use super::{CREDIT_MESSAGES, Event, Given, GroupStart, LONGEST_LEASE, Lent, SettleError, Shared};
 use crate::{
     Disconnected, From, RouterCode, SubscribeError,
     link::{Broken, Follower, FrameReader, FrameWriter, Phase, Session},
@@ -207,7 +207,7 @@ async fn read(
             return Broken::violation(ErrorCode::UnexpectedFrame, message);
         }
         *deliveries += 1;
-        shared.state().leases.insert(given.lease.id, given.batch.batch.len());
+        shared.lend(&given);
         // When nobody reads it any more, the stream is about to end.
         let _ = queue.send(Event::Given(given)).await;
     }
@@ -296,6 +296,15 @@ impl Shared {
         state.leases.clear();
     }
 
+    /// Takes note of a delivery.
+    fn lend(&self, given: &Given) {
+        let duration = Duration::from_millis(given.lease.duration_ms).min(LONGEST_LEASE);
+        let lent = Lent { left: given.batch.batch.len(), ends: Instant::now() + duration };
+        let mut state = self.state();
+        state.duration = duration;
+        state.leases.insert(given.lease.id, lent);
+    }
+
     /// Extends what waits for an application that goes on: one that stands still loses it to others.
     fn keep_alive(&self, lease: Duration) {
         let mut state = self.state();
@@ -305,6 +314,7 @@ impl Shared {
         let mut leases: Vec<u64> = state.leases.keys().copied().collect();
         leases.sort_unstable();
         for lease in leases {
+            state.extended(lease, None);
             let verb = Some(Verb::Extend(Extend { by_ms: None }));
             state.outbox.say(Settle { lease, verb, ..Settle::default() }, None);
         }

@@ -13,6 +13,7 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Context, Poll, ready},
+    time::Duration,
 };
 
 use futures_core::Stream;
@@ -121,10 +122,20 @@ struct State {
     /// Which stream stands, counted from one.
     stream: u64,
     outbox: Outbox<Told>,
-    /// How many messages of each lease are not settled.
-    leases: HashMap<u64, usize>,
+    leases: HashMap<u64, Lent>,
+    /// How long a lease holds.
+    duration: Duration,
     /// When the application took or settled something last.
     active: Option<Instant>,
+}
+
+/// A lease as far as this side knows.
+#[derive(Debug, Clone, Copy)]
+struct Lent {
+    /// How many of its messages are not settled.
+    left: usize,
+    /// When it ends.
+    ends: Instant,
 }
 
 impl Member {
@@ -213,20 +224,25 @@ impl Stream for Member {
     }
 }
 
+/// The router extends a lease by no more than a day.
+const LONGEST_LEASE: Duration = Duration::from_secs(86_400);
 /// Messages that the router may send ahead, within what the member may hold.
 const CREDIT_MESSAGES: u64 = 1 << 16;
 /// Places in the queue: each delivery has a message at least, so the credit bounds them; and one for the end.
 const QUEUE: usize = (1 << 16) + 1;
 
 impl Shared {
-    /// The next message of a delivery. One that came on a stream that is gone is given out anew, and passed over.
+    /// The next message of a delivery. One that came on a stream that is gone, or whose lease is over, is given out
+    /// anew, and passed over.
     fn hand_out(self: &Arc<Self>, current: &mut Current) -> Option<Delivery> {
         let Current { given, next } = current;
         let index = *next;
         *next += 1;
         let mut state = self.state();
         state.active = Some(Instant::now());
-        if given.stream != state.stream {
+        let lent = state.leases.get(&given.lease.id);
+        let is_held = lent.is_some_and(|lent| lent.ends > Instant::now());
+        if given.stream != state.stream || !is_held {
             *next = given.batch.batch.len();
             return None;
         }
@@ -271,6 +287,8 @@ impl Shared {
 
     fn extend(&self, held: &Held, extend: Extend) {
         if let Some(mut state) = self.standing(held) {
+            let by = extend.by_ms.map(Duration::from_millis);
+            state.extended(held.lease, by);
             let verb = Some(Verb::Extend(extend));
             state.outbox.say(Settle { lease: held.lease, verb, ..Settle::default() }, None);
             drop(state);
@@ -297,11 +315,19 @@ impl Shared {
 impl State {
     /// A message of a lease is settled.
     fn settled(&mut self, lease: u64) {
-        if let Some(left) = self.leases.get_mut(&lease) {
-            *left = left.saturating_sub(1);
-            if *left == 0 {
+        if let Some(lent) = self.leases.get_mut(&lease) {
+            lent.left = lent.left.saturating_sub(1);
+            if lent.left == 0 {
                 self.leases.remove(&lease);
             }
+        }
+    }
+
+    /// A lease ends this long from now, or as long as a new one.
+    fn extended(&mut self, lease: u64, by: Option<Duration>) {
+        let by = by.unwrap_or(self.duration).min(LONGEST_LEASE);
+        if let Some(lent) = self.leases.get_mut(&lease) {
+            lent.ends = Instant::now() + by;
         }
     }
 }

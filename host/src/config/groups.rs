@@ -55,8 +55,10 @@ fn rules(section: &mut Section<'_, '_>, defaults: &GroupRules) -> GroupRules {
     let own = section.optional("dead_letter", Kind::Topic, "none", |text| {
         let topic = Topic::parse(text);
         match topic.map_err(|error| Complaint::from_error("not a topic", &error))? {
-            topic if topic.is_system() => Err(Complaint::new("which belongs to the router")
-                .with_hint("lead dead letters to a topic that does not begin with $")),
+            topic if topic.is_system() && !text.starts_with("$dead.") => {
+                Err(Complaint::new("which belongs to the router")
+                    .with_hint("write $dead.<group>, or a topic that does not begin with $"))
+            }
             topic => Ok(topic),
         }
     });

@@ -4,7 +4,7 @@ use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use tokio::sync::oneshot;
 use waypost_core::{Credit, GroupName};
 use waypost_protocol::{
-    ErrorCode, Frame, Pattern,
+    ErrorCode, Frame, Inbox, Pattern,
     frame::{Acknowledge, Acknowledged, Deliver, Join, Subscribe, Subscribed},
 };
 
@@ -33,8 +33,8 @@ pub(super) async fn serve(
 ) -> Result<(), Violation> {
     let group = GroupName::parse(&join.group)
         .map_err(|error| Violation::new(ErrorCode::BadGroup, format!("the group {error}")))?;
-    if pattern.is_system() {
-        let message = "a group takes topics that do not begin with $";
+    if Inbox::covers(pattern.as_str()) {
+        let message = "an inbox is for one connection alone";
         return Err(Violation::new(ErrorCode::BadPattern, message));
     }
     let frame_bytes = (peer.limits.max_frame_bytes as usize).saturating_sub(CONTROL_BYTES);

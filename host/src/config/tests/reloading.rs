@@ -70,7 +70,8 @@ fn what_waits_for_a_start_is_told_until_it_is_undone() {
 
 /// A value that differs from that in the file with every key, for those keys that cannot be left out of it or
 /// stand at their default.
-const OTHERS: [(&str, &str); 10] = [
+const OTHERS: [(&str, &str); 11] = [
+    ("group.name", "'others'"),
     ("admin.enabled", "false"),
     ("limits.max_message_bytes", "3000"),
     ("listen.certificate", "'other.pem'"),
