@@ -74,6 +74,15 @@ impl Traced {
         (self.batch, self.traces)
     }
 
+    /// All messages one after the other; the same buffer when there is one piece. `None` when there is no piece, when only
+    /// some are traced, or when they are more than a batch can hold.
+    #[must_use]
+    pub fn join(pieces: &[Self]) -> Option<Self> {
+        let batch = Batch::join(pieces.iter().map(Self::batch))?;
+        let traces = pieces.iter().flat_map(Self::traces).copied();
+        Self::new(batch, traces.collect())
+    }
+
     /// Neighbouring messages; the same buffer when it is all of them.
     #[must_use]
     pub fn part(&self, range: Range<usize>) -> Option<Self> {

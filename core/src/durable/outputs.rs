@@ -5,7 +5,7 @@ mod tests;
 
 use std::collections::HashMap;
 
-use waypost_protocol::{BatchBuilder, Limits, MessageView, Offset, partition_of};
+use waypost_protocol::{Limits, MessageView, Offset, partition_of};
 
 use crate::{Partition, PartitionIndex, StreamDefinition, StreamTable, Traced};
 
@@ -162,38 +162,16 @@ impl<T: PartialEq> Open<T> {
         self.pieces.push(messages);
     }
 
-    /// One batch of all pieces; a piece that does not fit goes by itself.
+    /// One batch of all pieces; should they not fit, each goes by itself.
     fn close(self) -> impl Iterator<Item = KeptOutput<T>>
     where
         T: Clone,
     {
         let Self { partition, label, pieces, .. } = self;
-        let joined = match <[Traced; 1]>::try_from(pieces) {
-            Ok(one) => one.into(),
-            Err(pieces) => join(pieces),
-        };
+        let joined = Traced::join(&pieces).map_or(pieces, |joined| vec![joined]);
         joined.into_iter().map(move |messages| {
             let (partition, label) = (partition.clone(), label.clone());
             KeptOutput { partition, messages, label }
         })
     }
-}
-
-fn join(pieces: Vec<Traced>) -> Vec<Traced> {
-    let (mut joined, mut builder, mut traces) = (Vec::new(), BatchBuilder::new(), Vec::new());
-    for piece in pieces {
-        let (batch, more) = piece.into_parts();
-        if builder.push_batch(&batch).is_err() {
-            let full = builder.finish();
-            joined.extend(full.and_then(|full| Traced::new(full, std::mem::take(&mut traces))));
-            // A batch that was validated fits into an empty one.
-            if builder.push_batch(&batch).is_err() {
-                joined.extend(Traced::new(batch, more));
-                continue;
-            }
-        }
-        traces.extend(more);
-    }
-    joined.extend(builder.finish().and_then(|last| Traced::new(last, traces)));
-    joined
 }

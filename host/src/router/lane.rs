@@ -17,7 +17,7 @@ use tokio::{
     time::Instant,
 };
 use waypost_core::{Lineage, RouteName, Traced, chained_lane_of, lane_of};
-use waypost_protocol::{Batch, BatchBuilder, ConnectionId, ErrorCode};
+use waypost_protocol::{Batch, ConnectionId, ErrorCode};
 
 use super::{
     chain::{ChainInbox, ChainedJob, Step},
@@ -322,10 +322,17 @@ impl Lane {
             return;
         };
         let lineage = Lineage::published(first.ingest_ms);
-        let is_whole = match joined(&jobs) {
-            Some(batch) => self.pipeline.run(Traced::untraced(batch), lineage).await,
-            None => true,
-        };
+        let mut is_whole = true;
+        match Batch::join(jobs.iter().map(|job| &job.batch)) {
+            Some(batch) => is_whole = self.pipeline.run(Traced::untraced(batch), lineage).await,
+            // More than a length can say, which no policy allows.
+            None => {
+                for job in &jobs {
+                    let batch = Traced::untraced(job.batch.clone());
+                    is_whole &= self.pipeline.run(batch, lineage).await;
+                }
+            }
+        }
         // Where a route behind this one lost some of it, the publisher is not told that all is well.
         for job in jobs.into_iter().filter(|_| is_whole) {
             // A publisher that went away is not interested; its message was routed all the same.
@@ -427,19 +434,4 @@ impl Drop for Lane {
     fn drop(&mut self) {
         self.inbox.abandon();
     }
-}
-
-/// One batch of all jobs; the publisher's own buffer when there is one job.
-fn joined(jobs: &[Job]) -> Option<Batch> {
-    if let [job] = jobs {
-        return Some(job.batch.clone());
-    }
-    let mut builder = BatchBuilder::new();
-    for job in jobs {
-        if let Err(error) = builder.push_batch(&job.batch) {
-            // The policy is checked against the protocol's limits when the router starts.
-            tracing::error!(%error, "a lane's batch outgrew the protocol's limits");
-        }
-    }
-    builder.finish()
 }

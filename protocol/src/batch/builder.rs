@@ -3,8 +3,9 @@
 use bytes::{BufMut as _, BytesMut};
 
 use super::{
-    Batch, BatchError, Column, Headers, MessageView,
-    layout::{CHECKED_FROM, LAYOUT_VERSION, Layout, MAGIC},
+    Batch, BatchError, Headers, MessageView,
+    assemble::{begin, is_repeated, seal},
+    layout::Layout,
 };
 use crate::{Limits, check_topic};
 
@@ -87,17 +88,6 @@ impl BatchBuilder {
         Ok(())
     }
 
-    /// Appends all messages of a validated batch, column by column.
-    ///
-    /// # Errors
-    ///
-    /// The batch would be too large. The builder is then unchanged.
-    pub fn push_batch(&mut self, batch: &Batch) -> Result<(), BatchError> {
-        self.room_for(batch.len(), batch.byte_len() as u64)?;
-        self.columns.push_run(batch, 0..batch.len());
-        Ok(())
-    }
-
     /// The number of messages so far.
     #[must_use]
     pub fn len(&self) -> usize {
@@ -142,7 +132,7 @@ impl BatchBuilder {
 
 /// Growing columns, of messages that were checked before.
 #[derive(Debug, Clone, Default)]
-pub(super) struct Columns {
+struct Columns {
     created: Vec<u8>,
     key_bitmap: Vec<u8>,
     topics: GrowingColumn,
@@ -169,16 +159,6 @@ impl GrowingColumn {
         self.ends.extend_from_slice(&u32::try_from(end).unwrap_or(u32::MAX).to_le_bytes());
     }
 
-    fn push_run(&mut self, column: Column<'_>, run: std::ops::Range<usize>) {
-        let start = column.end(run.start).unwrap_or_default() as usize;
-        let end = column.end(run.end).unwrap_or_default() as usize;
-        let base = self.bytes.len();
-        self.bytes.extend_from_slice(column.bytes().get(start..end).unwrap_or_default());
-        for each in column.ends().skip(run.start + 1).take(run.len()) {
-            self.push_end(base + each as usize - start);
-        }
-    }
-
     fn clear(&mut self) {
         self.ends.clear();
         self.bytes.clear();
@@ -192,7 +172,7 @@ impl GrowingColumn {
 }
 
 impl Columns {
-    pub(super) fn count(&self) -> usize {
+    fn count(&self) -> usize {
         self.created.len() / 8
     }
 
@@ -210,34 +190,6 @@ impl Columns {
         self.keys.push(key.unwrap_or_default());
         self.headers.push(headers);
         self.payloads.push(payload);
-    }
-
-    /// Appends neighbouring messages of a batch with one copy a column.
-    pub(super) fn push_run(&mut self, batch: &Batch, run: std::ops::Range<usize>) {
-        let keys = batch.keys();
-        for index in run.clone() {
-            self.push_key_bit(keys.is_present(index));
-            self.created
-                .extend_from_slice(&batch.created().get(index).unwrap_or_default().to_le_bytes());
-        }
-        self.topics.push_run(batch.topics(), run.clone());
-        self.keys.push_run(keys.column(), run.clone());
-        self.headers.push_run(batch.headers(), run.clone());
-        self.payloads.push_run(batch.payloads(), run);
-    }
-
-    /// Appends all messages of a batch, each under this topic.
-    pub(super) fn push_under(&mut self, batch: &Batch, topic: &[u8]) {
-        let run = 0..batch.len();
-        let keys = batch.keys();
-        for (index, created_ms) in batch.created().iter().enumerate() {
-            self.push_key_bit(keys.is_present(index));
-            self.created.extend_from_slice(&created_ms.to_le_bytes());
-            self.topics.push(topic);
-        }
-        self.keys.push_run(keys.column(), run.clone());
-        self.headers.push_run(batch.headers(), run.clone());
-        self.payloads.push_run(batch.payloads(), run);
     }
 
     /// To be called before the message's creation time is appended, which is what counts them.
@@ -261,56 +213,18 @@ impl Columns {
         }
     }
 
-    pub(super) fn assemble(&self) -> Option<Batch> {
+    fn assemble(&self) -> Option<Batch> {
         let layout = self.layout();
-        if layout.count == 0 {
-            return None;
-        }
-        let total = u32::try_from(layout.total()).ok()?;
-        let mut bytes = BytesMut::with_capacity(total as usize);
-        bytes.put_slice(&MAGIC);
-        bytes.put_u16_le(LAYOUT_VERSION);
-        bytes.put_u16_le(0);
-        bytes.put_u32_le(0);
-        bytes.put_u32_le(total);
-        for length in [
-            layout.count,
-            layout.topics_len,
-            layout.keys_len,
-            layout.headers_len,
-            layout.payloads_len,
-        ] {
-            bytes.put_u32_le(u32::try_from(length).ok()?);
-        }
+        let mut bytes = begin(layout)?;
         bytes.put_slice(&self.created);
         self.topics.write(&mut bytes);
         bytes.put_slice(&self.key_bitmap);
         self.keys.write(&mut bytes);
         self.headers.write(&mut bytes);
         self.payloads.write(&mut bytes);
-        let checksum = crc32c::crc32c(bytes.get(CHECKED_FROM..)?);
-        bytes.get_mut(8..CHECKED_FROM)?.copy_from_slice(&checksum.to_le_bytes());
-        let single_topic = self.has_single_topic();
-        Some(Batch { bytes: bytes.freeze(), layout, single_topic })
-    }
-
-    fn has_single_topic(&self) -> bool {
-        let first =
-            self.topics.ends.first_chunk().map_or(0, |end| u32::from_le_bytes(*end)) as usize;
-        let Some(topic) = self.topics.bytes.get(..first) else {
-            return false;
-        };
-        // Topics of equal length and equal bytes fill the region as repeats of the first.
-        self.topics.bytes.len() == first * self.count()
-            && self
-                .topics
-                .ends
-                .as_chunks::<4>()
-                .0
-                .iter()
-                .zip(1..)
-                .all(|(end, nth)| u32::from_le_bytes(*end) as usize == first * nth)
-            && self.topics.bytes.chunks_exact(first.max(1)).all(|each| each == topic)
+        let batch = seal(bytes, layout, false)?;
+        let single_topic = is_repeated(batch.topics(), layout.count);
+        Some(Batch { single_topic, ..batch })
     }
 
     fn clear(&mut self) {

@@ -1,6 +1,9 @@
-//! A batch made of another: a subset of its messages, or all of them under another topic.
+//! A batch made of others: a subset of one, one under another topic, several as one.
 
-use super::{Batch, builder::Columns};
+use super::{
+    Batch,
+    assemble::{Run, assemble},
+};
 use crate::Topic;
 
 impl Batch {
@@ -11,7 +14,7 @@ impl Batch {
         if indices.iter().any(|&index| index as usize >= self.len()) {
             return None;
         }
-        let mut columns = Columns::default();
+        let mut runs = Vec::new();
         let mut rest = indices;
         while let Some(&first) = rest.first() {
             let run = rest
@@ -22,10 +25,10 @@ impl Batch {
             if length == self.len() && length == indices.len() {
                 return Some(self.clone());
             }
-            columns.push_run(self, first as usize..first as usize + length);
+            runs.push(Run { batch: self, range: first as usize..first as usize + length });
             rest = rest.get(length..).unwrap_or_default();
         }
-        columns.assemble()
+        assemble(&runs, None)
     }
 
     /// The same messages, all under this topic; the same buffer when they are so already. `None`
@@ -35,8 +38,18 @@ impl Batch {
         if self.single_topic() == Some(topic.as_str()) {
             return Some(self.clone());
         }
-        let mut columns = Columns::default();
-        columns.push_under(self, topic.as_str().as_bytes());
-        columns.assemble()
+        assemble(&[Run { batch: self, range: 0..self.len() }], Some(topic.as_str()))
+    }
+
+    /// The messages of these batches one after the other; the same buffer when there is one batch. `None` when there
+    /// is none, or the batch would outgrow what a length can say.
+    #[must_use]
+    pub fn join<'a>(batches: impl IntoIterator<Item = &'a Self>) -> Option<Self> {
+        let whole = |batch: &'a Self| Run { batch, range: 0..batch.len() };
+        let runs: Vec<_> = batches.into_iter().map(whole).collect();
+        match runs.as_slice() {
+            [alone] => Some(alone.batch.clone()),
+            runs => assemble(runs, None),
+        }
     }
 }

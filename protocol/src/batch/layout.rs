@@ -16,7 +16,7 @@ pub(super) struct ColumnSpan {
     pub(super) region: Range<usize>,
 }
 
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Layout {
     pub(super) count: usize,
     pub(super) topics_len: usize,
@@ -26,16 +26,25 @@ pub(super) struct Layout {
 }
 
 impl Layout {
-    /// The length of the whole batch. The parts come from u32, so their sum fits 64 bits.
+    /// The length of the whole batch.
     pub(super) fn total(&self) -> u64 {
         let count = self.count as u64;
-        let ends = (count + 1) * 4;
+        // What comes from the u32 of one batch fits; many batches joined may not.
+        let fixed = count.saturating_mul(24).saturating_add(count.div_ceil(8));
         let regions = [self.topics_len, self.keys_len, self.headers_len, self.payloads_len];
-        HEADER_BYTES as u64
-            + count * 8
-            + count.div_ceil(8)
-            + 4 * ends
-            + regions.iter().map(|&length| length as u64).sum::<u64>()
+        let regions = regions.iter().fold(0_u64, |sum, &length| sum.saturating_add(length as u64));
+        (HEADER_BYTES as u64 + 16).saturating_add(fixed).saturating_add(regions)
+    }
+
+    /// The layout of a batch with the messages of both.
+    pub(super) fn and(self, other: Self) -> Self {
+        Self {
+            count: self.count.saturating_add(other.count),
+            topics_len: self.topics_len.saturating_add(other.topics_len),
+            keys_len: self.keys_len.saturating_add(other.keys_len),
+            headers_len: self.headers_len.saturating_add(other.headers_len),
+            payloads_len: self.payloads_len.saturating_add(other.payloads_len),
+        }
     }
 
     pub(super) fn created(&self) -> Range<usize> {

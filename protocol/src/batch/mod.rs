@@ -29,6 +29,7 @@
 //! Offsets are relative to their region, never decrease, and the last is the region's length.
 //! A [`Batch`] was validated whole when it was made, and is trusted from then on.
 
+mod assemble;
 mod builder;
 mod column;
 mod gather;

@@ -2,7 +2,10 @@
 
 use std::ops::Range;
 
-use super::{Batch, Column, builder::Columns, layout::Layout};
+use super::{
+    Batch,
+    assemble::{Run, assemble},
+};
 
 impl Batch {
     /// How many messages from `from` on make a batch of at most so many messages and bytes; zero when
@@ -32,24 +35,11 @@ impl Batch {
         if range.end > self.len() || range.is_empty() {
             return None;
         }
-        let mut columns = Columns::default();
-        columns.push_run(self, range);
-        columns.assemble()
+        assemble(&[Run { batch: self, range }], None)
     }
 
     /// The bytes of the batch that these messages make.
     fn part_len(&self, range: Range<usize>) -> u64 {
-        let region = |column: Column<'_>| {
-            let end = |index| column.end(index).unwrap_or_default();
-            end(range.end).saturating_sub(end(range.start)) as usize
-        };
-        Layout {
-            count: range.len(),
-            topics_len: region(self.topics()),
-            keys_len: region(self.keys().column()),
-            headers_len: region(self.headers()),
-            payloads_len: region(self.payloads()),
-        }
-        .total()
+        Run { batch: self, range }.layout().total()
     }
 }

@@ -172,16 +172,27 @@ proptest! {
         let gathered = batch.gather(&indices).unwrap();
         let decoded = Batch::decode(gathered.as_bytes().clone(), &Limits::default()).unwrap();
         prop_assert_eq!(decoded.single_topic(), gathered.single_topic());
-        prop_assert_eq!(read(&decoded), expected);
+        prop_assert_eq!(read(&decoded), expected.clone());
+        prop_assert_eq!(gathered, build(&expected));
     }
 
     #[test]
-    fn batches_one_behind_the_other_are_one_batch(first in vec(parts(), 1..20), second in vec(parts(), 1..20)) {
-        let mut builder = BatchBuilder::new();
-        builder.push_batch(&build(&first)).unwrap();
-        builder.push_batch(&build(&second)).unwrap();
+    fn batches_one_behind_the_other_are_one_batch(first in vec(parts(), 1..20), second in vec(parts(), 1..150)) {
+        let joined = Batch::join([&build(&first), &build(&second)]).unwrap();
         let both: Vec<Parts> = first.into_iter().chain(second).collect();
-        prop_assert_eq!(builder.finish().unwrap(), build(&both));
+        let expected = build(&both);
+        prop_assert_eq!(joined.single_topic(), expected.single_topic());
+        prop_assert_eq!(joined, expected);
+    }
+
+    #[test]
+    fn under_another_topic_all_else_stays(messages in vec(parts(), 1..150)) {
+        let topic = Topic::parse("some.where").unwrap();
+        let moved = build(&messages).with_topic(&topic).unwrap();
+        let expected: Vec<Parts> =
+            messages.into_iter().map(|message| (topic.as_str().to_owned(), message.1, message.2, message.3, message.4)).collect();
+        prop_assert_eq!(moved.single_topic(), Some(topic.as_str()));
+        prop_assert_eq!(moved, build(&expected));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use waypost_protocol::Pattern;
+use waypost_protocol::{BatchBuilder, Pattern};
 
 use super::*;
 use crate::{Retention, StreamName, Trace};

@@ -4,7 +4,7 @@ use std::{collections::VecDeque, sync::Arc};
 
 use tokio::time::{Duration, Instant};
 use waypost_core::{BatchPolicy, Lineage, MAX_HOPS, RouteName, Trace, Traced};
-use waypost_protocol::{BatchBuilder, Offset, Pattern};
+use waypost_protocol::{Offset, Pattern};
 use waypost_storage::{Cursor, ReadLimit, Storage, Stored};
 
 use super::LaneState;
@@ -130,7 +130,7 @@ impl Reading {
         }
         let is_at_limit = lineage.hops >= MAX_HOPS;
         // A letter that may go into no route says so by its hops.
-        let input = joined(pieces).filter(|_| !(is_at_limit && lineage.is_letter));
+        let input = Traced::join(&pieces).filter(|_| !(is_at_limit && lineage.is_letter));
         Some(Taken { input, lineage, is_at_limit, end: self.next })
     }
 }
@@ -153,21 +153,4 @@ fn select(stored: &Stored, source: &Pattern, from: Offset) -> Option<Traced> {
         indices.filter(|((_, message), trace)| trace.offset >= from && is_taken(message.topic()));
     let indices: Vec<u32> = indices.map(|((index, _), _)| index).collect();
     whole.gather(&indices)
-}
-
-/// One batch of all pieces; the same buffer when there is one.
-fn joined(pieces: Vec<Traced>) -> Option<Traced> {
-    let pieces = match <[Traced; 1]>::try_from(pieces) {
-        Ok([one]) => return Some(one),
-        Err(pieces) => pieces,
-    };
-    let (mut builder, mut traces) = (BatchBuilder::new(), Vec::new());
-    for (batch, more) in pieces.into_iter().map(Traced::into_parts) {
-        match builder.push_batch(&batch) {
-            Ok(()) => traces.extend(more),
-            // The policy is checked against the protocol's limits when the router starts.
-            Err(error) => tracing::error!(%error, "a lane's batch outgrew the protocol's limits"),
-        }
-    }
-    Traced::new(builder.finish()?, traces)
 }
