@@ -148,6 +148,7 @@ async fn refusals(router: &Router, kinds: &[&str]) -> f64 {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn whatever_guests_do_the_router_stands_and_ordinary_traffic_goes_on() {
+    let _alone = ALONE.lock().await;
     let (router, _folder) = router(NEVER).await;
     let mut offenders = Offenders::new(&router).await;
     let ordinary = Ordinary::start(&router).await;

@@ -120,6 +120,7 @@ async fn refusal(router: &Router) -> (String, String) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_artefact_that_is_refused_is_told_to_the_operator_and_changes_nothing() {
+    let _alone = ALONE.lock().await;
     let config = "
         plugins.compile.seconds = 2
         [[route]]
