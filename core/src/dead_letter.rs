@@ -185,7 +185,7 @@ impl DeadLetters {
 }
 
 /// The longest start of a text that has at most this many bytes and splits no character.
-fn cut(text: &str, bytes: usize) -> &str {
+pub(crate) fn cut(text: &str, bytes: usize) -> &str {
     text.get(..text.floor_char_boundary(bytes)).unwrap_or(text)
 }
 

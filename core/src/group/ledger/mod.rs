@@ -245,6 +245,8 @@ impl GroupLedger {
             let held = self.open.get(&offset);
             if held.is_some_and(|open| matches!(open.state, State::Leased(_)))
                 || self.done.contains(offset)
+                // What was given up before may have moved the floor beyond what was done.
+                || offset < self.floor
             {
                 continue;
             }
@@ -252,6 +254,7 @@ impl GroupLedger {
             self.finish(offset);
             lost += 1;
         }
+        self.cursor = self.cursor.max(to);
         lost
     }
 

@@ -1,9 +1,12 @@
 //! How what a member holds leaves it: settled, expired, or released.
 
-use waypost_protocol::Offset;
+use waypost_protocol::{Offset, dead_letter as header};
 
 use super::{GroupLedger, Returned, State};
-use crate::group::{Cause, LeaseId, MemberId, OffsetRange, SettleError, Verb};
+use crate::{
+    dead_letter::cut,
+    group::{Cause, LeaseId, MemberId, OffsetRange, SettleError, Verb},
+};
 
 /// A lease is extended and a message delayed by no longer than a day.
 const LONGEST_ASKED_MS: u64 = 86_400_000;
@@ -44,7 +47,9 @@ impl GroupLedger {
                     self.fail(*offset, Cause::Nacked, now_ms, Some(wait));
                 }
                 Verb::Reject { reason } => {
-                    self.fail(*offset, Cause::Rejected(reason.clone()), now_ms, None);
+                    // Each message has its own, so that it is no longer than its letter can tell.
+                    let reason = cut(reason, header::MAX_ERROR_BYTES).to_owned();
+                    self.fail(*offset, Cause::Rejected(reason), now_ms, None);
                 }
             }
         }

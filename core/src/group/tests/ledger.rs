@@ -254,6 +254,17 @@ fn what_cannot_be_read_is_given_up_and_what_a_member_holds_of_it_is_not() {
 }
 
 #[test]
+fn what_cannot_be_read_beside_what_was_done_is_passed() {
+    let mut position = GroupPosition::default();
+    (3..=5).for_each(|offset| _ = position.done.insert(Offset(offset)));
+    let mut ledger = GroupLedger::new(policy(), false, position, 0);
+    assert_eq!(ledger.lost(Offset(1), Offset(6)), 2, "1 and 2; 0 was not read yet");
+    assert_eq!((ledger.cursor(), ledger.floor()), (Offset(6), Offset(0)));
+    assert_eq!(ledger.lost(Offset(0), Offset(6)), 1, "0; the rest is done");
+    assert_eq!((ledger.cursor(), ledger.floor()), (Offset(6), Offset(6)));
+}
+
+#[test]
 fn it_takes_no_more_when_too_much_of_it_failed() {
     let retry = RetryPolicy { parked_messages: 2, ..policy().retry };
     let policy = GroupPolicy { retry, ..policy() };
