@@ -356,12 +356,14 @@ impl Waypost {
         let drained = tokio::time::timeout_at(end, self.router.drain(patience)).await.is_ok();
         let patience = end.saturating_duration_since(Instant::now());
         let gone = self.server.close(patience, farewell).await;
-        self.groups.close().await;
+        // What a group cannot write it finds again by its stored position.
+        let end = end.max(Instant::now() + farewell);
+        let settled = tokio::time::timeout_at(end, self.groups.close()).await.is_ok();
         drop((self.admin, self.router, self.tails));
         self.streams.close().await;
         // Left behind it would only mislead tools, which find nobody at its address.
         let _ = remove_if_there(&self.endpoints_file);
-        drained && gone
+        drained && gone && settled
     }
 }
 

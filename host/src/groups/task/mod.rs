@@ -457,8 +457,9 @@ impl Task {
     /// When something is to be done by itself.
     fn wake(&self) -> Instant {
         let timer = self.crew.next_timer_ms().map(|at_ms| self.clock.instant(at_ms));
-        let over =
-            self.empty_since.filter(|_| self.seats.is_empty()).map(|since| since + self.linger);
+        let over = self.empty_since.filter(|_| self.seats.is_empty());
+        // A task that may not end yet is woken by what it waits for.
+        let over = over.map(|since| since + self.linger).filter(|over| *over > Instant::now());
         let letters = self.letters.as_ref().and(self.letters_after);
         let progress = self.is_memory().then(|| Instant::now() + PROGRESS);
         let all = [timer, self.keep_at, over, letters, progress];
