@@ -171,6 +171,20 @@ async fn a_member_that_never_acknowledges_loses_what_it_holds_to_another() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_member_alone_that_drops_a_message_without_a_word_is_given_it_again_when_it_waits() {
+    let (router, client) = start().await;
+    publish(&client, "jobs.mail", 0..1).await;
+    let mut member = join(&client, "workers", "jobs.>").await;
+    drop(next(&mut member).await);
+    let again = next(&mut member).await;
+    assert_eq!((number(&again), again.attempt()), (0, 2));
+    again.ack_confirmed().await.expect("it is kept");
+    member.leave().await;
+    client.close().await;
+    router.stop().await.expect("it drains");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_is_given_back_or_rejected_comes_again_or_is_a_dead_letter() {
     let (router, client) = start().await;
     publish(&client, "jobs.mail", 0..2).await;

@@ -25,7 +25,7 @@ use super::{CREDIT_MESSAGES, Event, Given, GroupStart, LONGEST_LEASE, Lent, Sett
 use crate::{
     Disconnected, From, RouterCode, SubscribeError,
     link::{Broken, Follower, FrameReader, FrameWriter, Phase, Session},
-    subscribe::{BATCH_OVERHEAD_BYTES, FAREWELL, cost, decode},
+    subscribe::{Amount, BATCH_OVERHEAD_BYTES, FAREWELL, cost, decode},
 };
 
 /// How long a grant that is not worth a frame is put off.
@@ -119,7 +119,7 @@ async fn converse(
     let leaving = AtomicBool::new(false);
     let broken = tokio::select! {
         broken = read(shared, session, &outlet.queue, &mut reader, deliveries) => broken,
-        () = write(shared, session, &mut writer, &joined, &leaving) => Broken::Lost,
+        () = write(shared, session, &outlet.queue, &mut writer, &joined, &leaving) => Broken::Lost,
     };
     if leaving.load(Ordering::Relaxed) {
         return Ended::Left;
@@ -232,6 +232,7 @@ fn given(
 async fn write(
     shared: &Shared,
     session: &Session,
+    queue: &mpsc::Sender<Event>,
     writer: &mut FrameWriter,
     joined: &Joined,
     leaving: &AtomicBool,
@@ -248,7 +249,7 @@ async fn write(
             () = shared.said.notified() => None,
             _ = extends.tick() => {
                 shared.keep_alive(lease);
-                None
+                shared.sign_of_life(queue)
             }
             () = shared.leaving.notified() => break,
             () = session.reaches(Phase::Closing) => break,
@@ -318,6 +319,13 @@ impl Shared {
             let verb = Some(Verb::Extend(Extend { by_ms: None }));
             state.outbox.say(Settle { lease, verb, ..Settle::default() }, None);
         }
+    }
+
+    /// A grant of nothing, while the application waits for messages: the router gives nothing more to a member whose
+    /// lease ran out until it hears of it, and one that let go of a message without a word has nothing else to say.
+    fn sign_of_life(&self, queue: &mpsc::Sender<Event>) -> Option<Amount> {
+        let is_empty = queue.capacity() == queue.max_capacity();
+        (is_empty && self.state().waits).then_some(Amount::new(0, 0))
     }
 
     fn answered(&self, answer: Acknowledged, refused: &mut BTreeMap<u32, (u32, String)>) {

@@ -127,6 +127,8 @@ struct State {
     duration: Duration,
     /// When the application took or settled something last.
     active: Option<Instant>,
+    /// Whether it asked for a message and there was none.
+    waits: bool,
 }
 
 /// A lease as far as this side knows.
@@ -204,7 +206,9 @@ impl Member {
                 }
                 continue;
             }
-            match ready!(self.events.poll_recv(context)) {
+            let polled = self.events.poll_recv(context);
+            self.shared.state().waits = polled.is_pending();
+            match ready!(polled) {
                 Some(Event::Given(given)) => self.current = Some(Current { given, next: 0 }),
                 Some(Event::End(error)) => return Poll::Ready(Some(Err(error))),
                 None => return Poll::Ready(None),
