@@ -11,13 +11,18 @@ const MOST_LOOKED_AT: usize = 1024;
 impl GroupLedger {
     /// The first message that a member may be given now.
     pub fn next(&mut self, member: MemberId, now_ms: u64) -> Option<Offset> {
-        let (mut behind, mut ready) = (Vec::new(), None);
-        for offset in self.ready.iter().copied().take(MOST_LOOKED_AT) {
+        let (mut behind, mut ready, mut passed) = (Vec::new(), None, 0);
+        for offset in self.ready.iter().copied() {
             if !self.is_free(offset) {
                 behind.push(offset);
             } else if self.may_have(member, offset) {
                 ready = Some(offset);
                 break;
+            } else {
+                passed += 1;
+                if passed == MOST_LOOKED_AT {
+                    break;
+                }
             }
         }
         // One that failed before may come to the head of its line, and is due there.
@@ -37,15 +42,17 @@ impl GroupLedger {
         most: usize,
     ) -> Vec<Candidate> {
         let within = |offset: &Offset| (from..to).contains(offset);
-        let due = self.lines.due(now_ms).take(MOST_LOOKED_AT).filter(within);
-        let mut found: Vec<Offset> = due.filter(|offset| self.may_have(member, *offset)).collect();
         let ready = self.ready.range(from..to).copied().take(most.max(MOST_LOOKED_AT));
         let (free, behind): (Vec<Offset>, Vec<Offset>) =
             ready.partition(|offset| self.is_free(*offset));
-        found.extend(free.into_iter().filter(|offset| self.may_have(member, *offset)));
+        // They come before those of their lines that are younger.
         for offset in behind {
             self.line_up(offset);
         }
+        let due = self.lines.due(now_ms).take(MOST_LOOKED_AT).filter(within);
+        let may_have = |offset: &Offset| self.may_have(member, *offset);
+        let mut found: Vec<Offset> = due.filter(may_have).collect();
+        found.extend(free.into_iter().filter(may_have));
         found.sort_unstable();
         found.truncate(most);
         let attempt = |offset: Offset| {

@@ -71,6 +71,9 @@ pub struct GroupLedger {
     open: BTreeMap<Offset, Open>,
     ready: BTreeSet<Offset>,
     lines: Lines,
+    /// Messages with a key that failed before the router ended, at or beyond the cursor: older ones of their keys
+    /// may not be admitted yet, so they are in no line.
+    ahead: BTreeSet<Offset>,
     leases: HashMap<LeaseId, Lease>,
     expiries: BTreeSet<(u64, LeaseId)>,
     members: HashMap<MemberId, usize>,
@@ -128,6 +131,7 @@ impl GroupLedger {
             open: BTreeMap::new(),
             ready: BTreeSet::new(),
             lines: Lines::default(),
+            ahead: BTreeSet::new(),
             leases: HashMap::new(),
             expiries: BTreeSet::new(),
             members: HashMap::new(),
@@ -157,6 +161,8 @@ impl GroupLedger {
             let (cause, attempts) = (None, failures);
             let dead = Dead { offset, cause, attempts, first_failure_ms, last_failure_ms };
             self.dead.insert(offset, dead);
+        } else if key.is_some() {
+            self.ahead.insert(offset);
         } else {
             self.lines.wait(key, offset, due_ms);
         }
@@ -177,9 +183,10 @@ impl GroupLedger {
     /// Whether more may be admitted. What comes all the same is taken.
     #[must_use]
     pub fn has_room(&self) -> bool {
-        let held: usize = self.members.values().sum();
-        self.open.len().saturating_sub(held) < MOST_ADMITTED
-            && self.failed < self.policy.retry.parked_messages as usize
+        // What is ahead of the cursor waits for it to come there.
+        let ahead = self.ahead.len();
+        self.waiting().saturating_sub(ahead) < MOST_ADMITTED
+            && self.failed.saturating_sub(ahead) < self.policy.retry.parked_messages as usize
             && self.done.ranges() < MOST_RANGES
     }
 
@@ -189,16 +196,10 @@ impl GroupLedger {
         if !self.reach(offset) {
             return;
         }
-        let new = Open {
-            key,
-            ingest_ms,
-            failures: 0,
-            first_failure_ms: 0,
-            due_ms: 0,
-            state: State::Ready,
-        };
-        self.open.insert(offset, new);
-        self.ready.insert(offset);
+        let (failures, first_failure_ms, due_ms, state) = (0, 0, 0, State::Ready);
+        self.open
+            .insert(offset, Open { key, ingest_ms, failures, first_failure_ms, due_ms, state });
+        self.put_back(offset);
     }
 
     /// Passes over a message that the group does not want: it is done.
@@ -213,8 +214,19 @@ impl GroupLedger {
         if offset < self.cursor {
             return false;
         }
-        self.cursor = Offset(offset.0.saturating_add(1));
+        self.go_to(Offset(offset.0.saturating_add(1)));
         !self.open.contains_key(&offset) && !self.done.contains(offset)
+    }
+
+    /// Moves the cursor on. What it passes takes its place in the line of its key.
+    fn go_to(&mut self, cursor: Offset) {
+        self.cursor = self.cursor.max(cursor);
+        while let Some(offset) = self.ahead.first().copied().filter(|first| *first < self.cursor) {
+            self.ahead.remove(&offset);
+            if let Some(open) = self.open.get(&offset) {
+                self.lines.wait(open.key, offset, open.due_ms);
+            }
+        }
     }
 
     /// The first message that is ready to be given out, whoever may have it.
@@ -250,11 +262,10 @@ impl GroupLedger {
             {
                 continue;
             }
-            self.cursor = self.cursor.max(Offset(offset.0.saturating_add(1)));
             self.finish(offset);
             lost += 1;
         }
-        self.cursor = self.cursor.max(to);
+        self.go_to(to);
         lost
     }
 
@@ -345,7 +356,7 @@ impl GroupLedger {
             self.detach(offset, &open);
         }
         (self.done, self.floor) = (done, next);
-        self.cursor = self.cursor.max(next);
+        self.go_to(next);
         self.changes += 1;
         lost
     }
@@ -393,6 +404,7 @@ impl GroupLedger {
     /// Forgets a message that is no longer open wherever it is noted, except in its lease.
     fn detach(&mut self, offset: Offset, open: &Open) {
         self.ready.remove(&offset);
+        self.ahead.remove(&offset);
         self.lines.leave(open.key, offset);
         self.dead.remove(&offset);
         self.failed -= usize::from(open.failures > 0);

@@ -170,8 +170,8 @@ impl GroupLedger {
         Some(Returned { member, messages: held.len() })
     }
 
-    /// A message that was given out and did not fail is given out again as if it were new.
-    fn put_back(&mut self, offset: Offset) {
+    /// A message that is new, or was given out and did not fail, waits for its turn.
+    pub(super) fn put_back(&mut self, offset: Offset) {
         let Some(open) = self.open.get_mut(&offset) else { return };
         if self.lines.holds(open.key) {
             open.state = State::Waiting;

@@ -210,6 +210,57 @@ fn a_position_is_gone_on_from_with_its_attempts_and_keys() {
 }
 
 #[test]
+fn what_failed_before_a_restart_waits_for_older_messages_of_its_key_that_are_not_read_yet() {
+    let key = Some(7);
+    let mut before = keyed(&[key, None, key, key]);
+    let given = before.candidates(ANN, 0, (Offset(2), Offset(4)), 2);
+    before.lease(LeaseId(1), ANN, given.iter().map(|each| each.offset), 0);
+    nack(&mut before, 1, 2, 100, 0);
+    nack(&mut before, 1, 3, 100, 0);
+    let retry = RetryPolicy { parked_messages: 2, ..policy().retry };
+    let policy = GroupPolicy { retry, ..policy() };
+    let mut after = GroupLedger::new(policy, false, before.position(&[]), 200);
+    assert!(give(&mut after, 1, ANN, 1000).is_empty(), "0 is older, and not read yet");
+    assert_eq!(after.next_timer_ms(), None);
+    assert!(after.has_room(), "or it would never be read");
+    after.admit(message(0, key));
+    after.admit(message(1, None));
+    assert_eq!(offsets(&give(&mut after, 2, ANN, 1000)), [0, 1]);
+    nack(&mut after, 2, 0, 500, 1000);
+    after.admit(message(2, key));
+    assert!(!after.has_room(), "what the cursor has passed counts");
+    assert!(give(&mut after, 3, ANN, 1499).is_empty());
+    for (lease, due) in [(4, (0, 2)), (5, (2, 2))] {
+        assert_eq!(give(&mut after, lease, ANN, 1500), [due]);
+        assert_eq!(ack(&mut after, ANN, lease, range(due.0, due.0)), Ok(1));
+    }
+    after.admit(message(3, key));
+    assert_eq!(give(&mut after, 6, ANN, 1500), [(3, 2)]);
+    ack(&mut after, ANN, 6, range(3, 3)).expect("it holds it");
+    ack(&mut after, ANN, 2, range(1, 1)).expect("it holds it");
+    assert_eq!(after.position(&[]), GroupPosition::at(Offset(4)));
+}
+
+#[test]
+fn what_failed_before_a_restart_and_is_given_up_or_trimmed_is_passed() {
+    let key = Some(7);
+    let mut before = keyed(&[key, key, key]);
+    give(&mut before, 1, ANN, 0);
+    nack(&mut before, 1, 1, 100, 0);
+    nack(&mut before, 1, 2, 100, 0);
+    let position = before.position(&[]);
+    let mut after = GroupLedger::new(policy(), false, position.clone(), 0);
+    assert_eq!(after.trimmed(Offset(2)), 2);
+    assert_eq!(give(&mut after, 1, ANN, 200), [], "2 itself is still to be read");
+    after.admit(message(2, key));
+    assert_eq!(give(&mut after, 1, ANN, 200), [(2, 2)]);
+    let mut after = GroupLedger::new(policy(), false, position, 0);
+    assert_eq!(after.lost(Offset(0), Offset(2)), 2);
+    after.admit(message(2, key));
+    assert_eq!(give(&mut after, 1, ANN, 200), [(2, 2)]);
+}
+
+#[test]
 fn a_clock_that_was_set_back_lets_nothing_wait_for_years() {
     let failed = FailedMessage {
         offset: Offset(0),
