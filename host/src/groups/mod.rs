@@ -248,13 +248,16 @@ impl Groups {
         }
     }
 
-    /// A group's task ends: it is started anew for the next who joins. Nothing is left of a group that is not kept.
+    /// A group's task has ended and takes no more commands: it is started anew for the next who joins. Nothing is left
+    /// of a group that is not kept. Whoever joined since has a task of his own, which stays.
     fn rest(&self, group: &GroupName, is_kept: bool) {
         let mut table = self.0.table();
+        let Some(entry) = table.get_mut(group) else { return };
+        if entry.task.as_ref().is_some_and(|task| !task.is_closed()) {
+            return;
+        }
         if is_kept {
-            if let Some(entry) = table.get_mut(group) {
-                entry.task = None;
-            }
+            entry.task = None;
         } else {
             table.remove(group);
         }

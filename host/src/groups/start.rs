@@ -40,8 +40,8 @@ pub(super) async fn run(beginning: Beginning, mut commands: mpsc::Receiver<Comma
     match begin(&beginning).await {
         Ok(task) => task.run(commands).await,
         Err(refused) => {
-            groups.rest(name, !is_new);
             commands.close();
+            groups.rest(name, !is_new);
             while let Some(command) = commands.recv().await {
                 command.refuse(&refused);
             }

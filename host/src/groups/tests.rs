@@ -356,6 +356,27 @@ async fn when_the_router_stops_members_settle_what_they_hold_and_go() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn letters_for_which_there_is_no_room_hold_up_no_stop_and_are_written_after_the_next_start() {
+    let mut bench = Bench::new(rules()).await;
+    bench.store(0, &["bad"]).await;
+    let mut ann = bench.join("mailers", 0).await;
+    bench.storage.set_full(true);
+    for _ in 0..3 {
+        let delivery = given(&mut ann).await;
+        assert_eq!(say(&ann, &delivery, &[], Verb::Nack(Nack { delay_ms: None })).await, []);
+    }
+    let closing = tokio::time::timeout(Duration::from_secs(30), bench.groups.clone().close());
+    closing.await.expect("it waits for no room");
+    assert_eq!(bench.dead_letters().await.len(), 0);
+    bench.storage.set_full(false);
+    bench.restart().await;
+    let _ann = bench.join("mailers", 0).await;
+    while bench.dead_letters().await.is_empty() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_group_that_is_moved_goes_on_from_there_and_what_was_held_is_stale() {
     let mut bench = Bench::new(rules()).await;
     bench.store(0, &["a", "b"]).await;

@@ -18,6 +18,8 @@ use crate::{
 
 /// Letters that are written at once at most.
 const MOST_LETTERS: usize = 256;
+/// No further letter is written along with these once they are of so many bytes.
+const MOST_LETTER_BYTES: usize = 8 << 20;
 /// The batch that holds a message.
 const ONE: ReadLimit = ReadLimit { max_batches: 1, max_bytes: 1 };
 /// After something that may go better later.
@@ -45,6 +47,8 @@ struct Writer {
     source: Option<Partition>,
     /// By the partition that they go to.
     letters: BTreeMap<u32, DeadLetters>,
+    /// The bytes of the messages that are in them.
+    bytes: usize,
 }
 
 impl Letters {
@@ -75,8 +79,8 @@ impl Task {
         let streams = &self.groups.0.streams;
         let stream = streams.table().of(topic.as_str()).cloned();
         let source = part.partition().cloned();
-        let (group, letters) = (self.name.clone(), BTreeMap::new());
-        let writer = Writer { group, topic, stream, source: source.clone(), letters };
+        let (group, letters, bytes) = (self.name.clone(), BTreeMap::new(), 0);
+        let writer = Writer { group, topic, stream, source: source.clone(), letters, bytes };
         let storage = streams.storage().clone();
         self.burying = Some(match source {
             Some(source) => Box::pin(from_stream(writer, storage, source, partition, dead)),
@@ -103,6 +107,9 @@ async fn from_stream(
     let mut letters = Letters::new(partition);
     let mut at_hand: Option<Stored> = None;
     for dead in dead {
+        if writer.is_full() {
+            break;
+        }
         let holds = |stored: &Stored| (stored.base..stored.end()).contains(&dead.offset);
         if !at_hand.as_ref().is_some_and(holds) {
             match storage.read(source.clone(), dead.offset, ONE).await {
@@ -134,6 +141,9 @@ async fn from_memory(
 ) -> Letters {
     let mut letters = Letters::new(partition);
     for (dead, stored) in &held {
+        if writer.is_full() {
+            break;
+        }
         writer.write(dead, stored.as_ref(), &mut letters);
     }
     let mut failed = None;
@@ -147,8 +157,13 @@ async fn from_memory(
                 Ok(pending) => pending.outcome().await,
                 Err(rejected) => rejected,
             };
-            if let Published::Rejected { message, .. } = published {
-                failed = Some(message);
+            match published {
+                // Nobody takes anything any more, and nothing keeps what a group over memory topics has.
+                Published::Rejected { code: ErrorCode::ShuttingDown, .. } => {
+                    letters.gone.append(&mut letters.buried);
+                }
+                Published::Rejected { message, .. } => failed = Some(message),
+                Published::Committed { .. } => {}
             }
         }
     }
@@ -161,6 +176,10 @@ async fn from_memory(
 }
 
 impl Writer {
+    fn is_full(&self) -> bool {
+        self.bytes >= MOST_LETTER_BYTES
+    }
+
     /// Adds a letter, or notes why there is none.
     fn write(&mut self, dead: &Dead, stored: Option<&Stored>, letters: &mut Letters) {
         let index = |stored: &Stored| dead.offset.0.checked_sub(stored.base.0);
@@ -187,7 +206,11 @@ impl Writer {
             .or_insert_with(|| DeadLetters::of_group(group, topic, Limits::default()));
         let place = self.source.as_ref().map(|source| (source, dead.offset));
         match collected.push_from(message, &failure(dead), place) {
-            Ok(()) => letters.buried.push(dead.offset),
+            Ok(()) => {
+                letters.buried.push(dead.offset);
+                let key = message.key().map_or(0, <[u8]>::len);
+                self.bytes += message.payload().len() + message.headers().as_bytes().len() + key;
+            }
             Err(error) => {
                 let offset = dead.offset.0;
                 tracing::error!(%group, offset, %error, "a message is given up without a dead letter");

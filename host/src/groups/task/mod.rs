@@ -410,7 +410,12 @@ impl Task {
             return true;
         }
         let lingered = self.empty_since.is_some_and(|since| since.elapsed() >= self.linger);
-        (lingered || *self.stopping.borrow())
+        let is_stopping = *self.stopping.borrow();
+        if is_stopping && !self.is_memory() && self.letters_after.is_some() {
+            // There is no room for its letters; it finds what they are of again by its position.
+            return self.keeping.is_none() && self.changed.is_empty();
+        }
+        (lingered || is_stopping)
             && self.is_kept()
             && self.burying.is_none()
             && self.letters.is_none()

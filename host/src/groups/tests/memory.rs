@@ -72,3 +72,19 @@ async fn a_group_over_memory_topics_has_its_letters_in_a_stream_or_on_a_topic() 
         }
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn letters_that_nobody_takes_any_more_hold_up_no_stop() {
+    let dead_letter = Some(Topic::parse("given-up").expect("a topic"));
+    let bench = Bench::new(GroupRules { dead_letter, ..rules() }).await;
+    let mut ann = bench.joined(join("workers", "work.>", 0)).await.expect("it is let in");
+    publish(&bench, "work.a", &["1"]).await;
+    let delivery = given(&mut ann).await;
+    bench.router.clone().drain(Duration::ZERO).await;
+    let reject = Verb::Reject(Reject { reason: "no".to_owned() });
+    assert_eq!(say(&ann, &delivery, &[], reject).await, []);
+    let closing = tokio::time::timeout(Duration::from_secs(30), bench.groups.clone().close());
+    closing.await.expect("it tries no more");
+    let metrics = &bench.groups.0.metrics;
+    assert_eq!(metrics.lost.with_label_values(&["workers"]).get(), 1);
+}
