@@ -33,10 +33,11 @@ const NICE: i32 = 5;
 pub(super) struct Aside(Option<Runtime>);
 
 impl Aside {
-    /// Starts as many threads as there are processors.
+    /// Starts a thread for each processor but one, and one at least: what takes long shall never have all of them.
     pub(super) fn start() -> io::Result<Self> {
+        let processors = available_parallelism().map_or(1, NonZeroUsize::get);
         let runtime = Builder::new_multi_thread()
-            .worker_threads(available_parallelism().map_or(1, NonZeroUsize::get))
+            .worker_threads((processors - 1).max(1))
             .thread_name("waypost-guests")
             .on_thread_start(|| {
                 // Where it is refused, the threads keep the router's priority.
