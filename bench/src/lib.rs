@@ -13,6 +13,7 @@
 
 mod clock;
 mod compare;
+mod everything;
 mod framing;
 mod latency;
 mod load;
@@ -22,12 +23,15 @@ mod nats;
 mod options;
 mod page;
 mod process;
+mod receipts;
 mod relay;
 mod report;
 mod request;
 mod routed;
 mod scenario;
 mod series;
+mod setup;
+mod span;
 mod tally;
 mod target;
 mod transport;
@@ -87,6 +91,7 @@ async fn play(part: Part) -> anyhow::Result<()> {
         Part::RoutedConsumer => routed::consumer().await,
         Part::Requester => request::requester().await,
         Part::Responder => request::responder().await,
+        Part::Beside => everything::beside().await,
         #[cfg(feature = "nats")]
         Part::NatsProducer => nats::clients::producer().await,
         #[cfg(feature = "nats")]

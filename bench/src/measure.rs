@@ -11,14 +11,15 @@ use crate::{
     clock::{self, Pacer, Schedule},
     load::Load,
     process::{Child, Parent},
+    span::{Counted, Passed},
     tally::Verdict,
     usage::{self, Machine},
-    window::{Counted, Passed, Window},
+    window::Window,
     workload::Workload,
 };
 
 /// After the producer's end, nothing for so long means that nothing comes any more.
-const SILENCE: Duration = Duration::from_secs(3);
+pub(crate) const SILENCE: Duration = Duration::from_secs(3);
 /// Start, connections and end, beside the time of the load.
 const AROUND: Duration = Duration::from_secs(30);
 
@@ -53,6 +54,8 @@ pub(crate) struct Sent {
     pub(crate) rejected: u64,
     /// Messages without a result.
     pub(crate) unknown: u64,
+    /// Acknowledgements in a span of their own; latency counts from when a message was due.
+    pub(crate) acknowledged: Option<Counted>,
 }
 
 /// One measurement's outcome.
@@ -62,6 +65,8 @@ pub(crate) struct Measured {
     pub(crate) verdict: Verdict,
     pub(crate) sent: Sent,
     pub(crate) usage: Usage,
+    /// Whether the rate is that of acknowledgements, rather than that of deliveries.
+    pub(crate) rated_by_acknowledgements: bool,
 }
 
 /// What was used within the window.
@@ -70,6 +75,7 @@ pub(crate) struct Usage {
     pub(crate) producer_cpu_seconds: f64,
     /// Of the relay or the router; the router's only when its process is known.
     pub(crate) middle_cpu_seconds: Option<f64>,
+    /// With what made other traffic meanwhile.
     pub(crate) consumer_cpu_seconds: f64,
     /// Of everything else on the machine: the more, the less the figures say.
     pub(crate) other_cpu_seconds: f64,
@@ -96,6 +102,8 @@ pub(crate) struct Measurement {
     pub(crate) meter: Meter,
     /// The processes between them: the relay, the router, or a broker and a filter; none that is known.
     pub(crate) middle: Vec<u32>,
+    /// Who makes other traffic meanwhile.
+    pub(crate) beside: Option<Child>,
 }
 
 impl Measurement {
@@ -133,7 +141,16 @@ impl Measurement {
             }
             consumer.ended().await?;
         }
-        Ok(Measured { counted, verdict, sent, usage })
+        let verdict = match &mut self.beside {
+            Some(beside) => {
+                beside.send(&Order::Stop).await?;
+                let other: Verdict = beside.receive().await?;
+                beside.ended().await?;
+                verdict.and(other)
+            }
+            None => verdict,
+        };
+        Ok(Measured { counted, verdict, sent, usage, rated_by_acknowledgements: false })
     }
 
     fn meter(&mut self) -> anyhow::Result<&mut Child> {
@@ -168,6 +185,9 @@ impl Snapshot {
             middle: sum(&of.middle, usage::cpu_time)?,
             consumer: match &of.consumer {
                 Some(consumer) => usage::cpu_time(consumer.pid()?)?,
+                None => Duration::ZERO,
+            } + match &of.beside {
+                Some(beside) => usage::cpu_time(beside.pid()?)?,
                 None => Duration::ZERO,
             },
             machine: Machine::now()?,

@@ -50,7 +50,26 @@ pub(crate) enum Command {
         #[command(flatten)]
         routed: Routed,
     },
-    /// Everything in turns, and beside other brokers; what `cargo xtask bench` runs.
+    /// To members of a group, who share the messages and acknowledge each.
+    Group {
+        /// Members, each on a connection of its own.
+        #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
+        members: u16,
+        /// Over a stream with a partition for each member, in place of a memory topic.
+        #[arg(long)]
+        durable: bool,
+        #[command(flatten)]
+        routed: Routed,
+    },
+    /// Into a stream that is synced before each acknowledgement, and from it to a subscriber;
+    /// acknowledgements count.
+    Durable(Routed),
+    /// From a stream through a route with one Wasm stage into another stream, and from it to a subscriber.
+    DurableRoute(Staged),
+    /// All features at once: durable streams and a route between them, retries, dead letters, a group,
+    /// a memory route, requests, metrics and a tap.
+    Everything(Everything),
+    /// All scenarios in turns, and beside other brokers; what `cargo xtask bench` runs.
     Compare(compare::Options),
     /// A process of a measurement, which it starts itself.
     #[command(hide = true)]
@@ -93,6 +112,15 @@ pub(crate) struct Staged {
     /// That plugin's configuration, a JSON object.
     #[arg(long, value_name = "JSON", requires = "plugin", value_parser = object)]
     pub(crate) config: Option<serde_json::Value>,
+    #[command(flatten)]
+    pub(crate) routed: Routed,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct Everything {
+    /// Where the plugins are: `byte-filter.wasm`, `transform-json.wasm` and `wavering.wasm`.
+    #[arg(long, value_name = "FOLDER", default_value = "target/bench/plugins")]
+    pub(crate) plugins: PathBuf,
     #[command(flatten)]
     pub(crate) routed: Routed,
 }
@@ -227,6 +255,15 @@ impl From<Command> for Asked {
             }
             Command::Request { in_flight, routed: options } => {
                 routed(Scenario::Request { in_flight: in_flight.into() }, options)
+            }
+            Command::Group { members, durable, routed: options } => {
+                routed(Scenario::Group { members, durable }, options)
+            }
+            Command::Durable(options) => routed(Scenario::Durable, options),
+            Command::DurableRoute(options) => staged(Scenario::DurableRoute, options),
+            Command::Everything(Everything { plugins, routed }) => {
+                let scenario = Scenario::Everything;
+                Self::Routed(Box::new(Measure { scenario, routed, plugins, own: None }))
             }
             Command::Compare(options) => Self::Comparison(options),
             Command::Part { part } => Self::Part(part),

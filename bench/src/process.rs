@@ -14,6 +14,8 @@ use tokio::{
     sync::mpsc,
 };
 
+use crate::measure::Event;
+
 /// The longest measurement, and what stands around it.
 const LONGEST: Duration = Duration::from_secs(600 + 60 + 60);
 
@@ -54,6 +56,7 @@ pub(crate) enum Part {
     RoutedConsumer,
     Requester,
     Responder,
+    Beside,
     #[cfg(feature = "nats")]
     NatsProducer,
     #[cfg(feature = "nats")]
@@ -94,6 +97,20 @@ impl Child {
         let input = process.stdin.take().context("a pipe to the child")?;
         let output = process.stdout.take().context("a pipe from the child")?;
         Ok(Self { part, process, input, output: BufReader::new(output).lines() })
+    }
+
+    /// Starts the program as a part that is told its task, and waits until it is ready.
+    pub(crate) async fn begin(
+        program: &Program,
+        part: Part,
+        task: &impl Serialize,
+    ) -> anyhow::Result<Self> {
+        let mut child = Self::start(program, part)?;
+        child.send(task).await?;
+        let Event::Ready = child.receive().await? else {
+            anyhow::bail!("{part} is not ready");
+        };
+        Ok(child)
     }
 
     pub(crate) fn pid(&self) -> anyhow::Result<u32> {

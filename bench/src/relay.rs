@@ -10,7 +10,7 @@ use crate::{
     clock,
     framing::{self, Frames},
     load::Load,
-    measure::{self, Event, Measured, Measurement, Meter, Sent},
+    measure::{self, Measured, Measurement, Meter, Sent},
     process::{Child, Parent, Part, Program},
     transport::{self, Certificate},
     window::{Window, payloads},
@@ -37,17 +37,15 @@ pub(crate) async fn measure(program: &Program, load: Load) -> anyhow::Result<Mea
 
     let task = Task { address, certificate, load };
     // The relay takes its first connection for the consumer's.
-    let mut consumer = Child::start(program, Part::RelayConsumer)?;
-    consumer.send(&task).await?;
-    let Event::Ready = consumer.receive().await? else {
-        anyhow::bail!("the consumer is not ready");
-    };
+    let consumer = Child::begin(program, Part::RelayConsumer, &task).await?;
     let mut producer = Child::start(program, Part::RelayProducer)?;
     producer.send(&task).await?;
 
     let middle = vec![node.pid()?];
     let meter = Meter::Consumer;
-    Measurement { load: task.load, producer, consumer: Some(consumer), meter, middle }.run().await
+    Measurement { load: task.load, producer, consumer: Some(consumer), meter, middle, beside: None }
+        .run()
+        .await
 }
 
 /// The relay: forwards what comes on the second connection to the first.

@@ -49,6 +49,11 @@ fn rows(series: &Series) -> Vec<(&'static str, String)> {
     add("of the limit", series.of_limit(rate), 2);
     add("of the limit by CPU time", series.of_limit(per_cpu_second), 2);
     add("MB/s", series.spread(|run| Some(run.megabytes_per_s)), 1);
+    add("delivered/s", series.spread(|run| run.acknowledged_per_s.map(|_| run.delivered_per_s)), 0);
+    add("acknowledged/s", series.spread(|run| run.acknowledged_per_s), 0);
+    add("acknowledged p50, µs", series.spread(|run| Some(run.acknowledgement.as_ref()?.p50_us)), 0);
+    add("acknowledged p99, µs", series.spread(|run| Some(run.acknowledgement.as_ref()?.p99_us)), 0);
+    add("latency mean, µs", series.spread(|run| Some(run.counted.latency.mean_us)), 0);
     add("latency p50, µs", series.spread(|run| Some(run.counted.latency.p50_us)), 0);
     add("latency p90, µs", series.spread(|run| Some(run.counted.latency.p90_us)), 0);
     add("latency p99, µs", series.spread(|run| Some(run.counted.latency.p99_us)), 0);

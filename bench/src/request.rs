@@ -36,17 +36,13 @@ pub(crate) async fn measure(
     task: Task,
     middle: Option<u32>,
 ) -> anyhow::Result<Measured> {
-    let mut consumer = Child::start(program, Part::Responder)?;
-    consumer.send(&task).await?;
-    let Event::Ready = consumer.receive().await? else {
-        anyhow::bail!("the responder is not ready");
-    };
+    let consumer = Child::begin(program, Part::Responder, &task).await?;
     let mut producer = Child::start(program, Part::Requester)?;
     producer.send(&task).await?;
     let meter = Meter::Producer;
     let middle = middle.into_iter().collect();
     let consumer = Some(consumer);
-    Measurement { load: task.load, producer, consumer, meter, middle }.run().await
+    Measurement { load: task.load, producer, consumer, meter, middle, beside: None }.run().await
 }
 
 /// Replies with the request's own payload, until the parent has had enough.

@@ -1,68 +1,125 @@
-//! The same messages through a router, to one subscriber or several.
+//! The same messages through a router, to subscribers or to the members of a group.
 
-use std::{collections::VecDeque, pin::pin};
+use std::{num::NonZeroU64, pin::pin, time::Duration};
 
-use futures_util::{StreamExt as _, stream};
+use futures_util::{Stream, StreamExt as _, stream};
 use serde::{Deserialize, Serialize};
-use waypost_client::{Outcome, PublisherOptions, Receipt, SubscriberOptions};
+use waypost_client::{
+    Client, Delivery, From, MemberOptions, Message, PublisherOptions, SubscribeError,
+    SubscriberOptions,
+};
 
 use crate::{
     clock,
     load::Load,
-    measure::{self, Event, Measured, Measurement, Meter, Sent},
+    measure::{self, Measured, Measurement, Meter},
     process::{Child, Parent, Part, Program},
+    receipts::{Published, Receipts},
+    span::Passed,
+    tally::Arrival,
     target::Target,
     window::{Window, payloads},
-    workload::Workload,
+    workload::{Stamp, Workload},
 };
 
-/// Receipts that are held at once. The publisher allows fewer batches in flight, so the oldest is
-/// resolved by then.
-const MOST_RECEIPTS: usize = 256;
+const GROUP: &str = "bench";
+/// What a member takes at a time, of what is there.
+const MOST_TAKEN: usize = 256;
+/// A member that gives a message back wants it again after so long.
+const NACK_DELAY: Duration = Duration::from_millis(10);
 
 /// What producer and consumer are told.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Task {
     pub(crate) target: Target,
     pub(crate) load: Load,
-    /// Each on a connection of its own.
-    pub(crate) subscribers: u16,
+    pub(crate) readers: Readers,
+    /// Whether the topic's stream has several partitions, so that a batch of any keys has no place there.
+    pub(crate) partitioned: bool,
+    /// Every so many-th message is marked.
+    pub(crate) marked: Option<NonZeroU64>,
+    /// Whether the rate is that of acknowledgements.
+    pub(crate) rated_by_acknowledgements: bool,
 }
 
-/// The parent's side; `middle` is the router's process.
+/// Who reads, each on a connection of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum Readers {
+    /// Each gets what comes from now on.
+    Subscribers(u16),
+    /// One gets what streams hold, from the beginning.
+    FromBeginning,
+    /// They share what comes, and acknowledge it.
+    Members {
+        count: u16,
+        /// Every so many-th message is given back once.
+        given_back: Option<NonZeroU64>,
+    },
+}
+
+/// The parent's side; `middle` is the router's process, and `beside` makes other traffic.
 pub(crate) async fn measure(
     program: &Program,
     task: Task,
     middle: Option<u32>,
+    beside: Option<Child>,
 ) -> anyhow::Result<Measured> {
-    let mut consumer = Child::start(program, Part::RoutedConsumer)?;
-    consumer.send(&task).await?;
-    let Event::Ready = consumer.receive().await? else {
-        anyhow::bail!("the consumer is not ready");
-    };
+    let consumer = Child::begin(program, Part::RoutedConsumer, &task).await?;
     let mut producer = Child::start(program, Part::RoutedProducer)?;
     producer.send(&task).await?;
     let meter = Meter::Consumer;
     let middle = middle.into_iter().collect();
     let consumer = Some(consumer);
-    Measurement { load: task.load, producer, consumer, meter, middle }.run().await
+    let measurement = Measurement { load: task.load, producer, consumer, meter, middle, beside };
+    let measured = measurement.run().await?;
+    Ok(Measured { rated_by_acknowledgements: task.rated_by_acknowledgements, ..measured })
 }
 
 /// The consumer.
 pub(crate) async fn consumer() -> anyhow::Result<()> {
     let mut parent = Parent::new();
-    let Task { target, load, subscribers } = parent.receive().await?;
-    let (mut clients, mut streams) = (Vec::new(), Vec::new());
-    for number in 0..subscribers {
-        let client = target.connect("waypost-bench consumer").await?;
-        let subscriber = client.subscribe(&target.topic_out, SubscriberOptions::default()).await?;
+    let Task { target, load, readers, .. } = parent.receive().await?;
+    let count = match readers {
+        Readers::Subscribers(count) | Readers::Members { count, .. } => count,
+        Readers::FromBeginning => 1,
+    };
+    let mut clients = Vec::new();
+    for _ in 0..count {
+        clients.push(target.connect("waypost-bench consumer").await?);
+    }
+    match readers {
+        Readers::Subscribers(_) => subscribers(&clients, None, &target, &load, parent).await?,
+        Readers::FromBeginning => {
+            subscribers(&clients, Some(From::Beginning), &target, &load, parent).await?;
+        }
+        Readers::Members { given_back, .. } => {
+            members(&clients, given_back, &target, &load, parent).await?;
+        }
+    }
+    for client in clients {
+        client.close().await;
+    }
+    Ok(())
+}
+
+async fn subscribers(
+    clients: &[Client],
+    from: Option<From>,
+    target: &Target,
+    load: &Load,
+    parent: Parent,
+) -> anyhow::Result<()> {
+    let mut streams = Vec::new();
+    for (number, client) in (0..).zip(clients) {
+        let options = SubscriberOptions { from, ..SubscriberOptions::default() };
+        let subscriber = client.subscribe(&target.topic_out, options).await?;
         let stream = stream::unfold(subscriber, move |mut subscriber| async move {
             let batch = subscriber.next_batch().await?;
             Some(((number, batch), subscriber))
         });
         streams.push(Box::pin(stream));
-        clients.push(client);
     }
+    let window = Window::new(load, u16::try_from(streams.len())?)?;
     let mut arriving = pin!(stream::select_all(streams));
     let next = async |window: &mut Window| match arriving.next().await {
         Some((subscriber, delivered)) => {
@@ -72,39 +129,103 @@ pub(crate) async fn consumer() -> anyhow::Result<()> {
         }
         None => Ok(None),
     };
-    measure::consume(Window::new(&load, subscribers)?, parent, next).await?;
+    measure::consume(window, parent, next).await
+}
+
+async fn members(
+    clients: &[Client],
+    given_back: Option<NonZeroU64>,
+    target: &Target,
+    load: &Load,
+    parent: Parent,
+) -> anyhow::Result<()> {
+    let mut streams = Vec::new();
     for client in clients {
-        client.close().await;
+        let member = client.join(GROUP, &target.topic_out, MemberOptions::default()).await?;
+        streams.push(member.ready_chunks(MOST_TAKEN));
     }
-    Ok(())
+    let mut arriving = stream::select_all(streams);
+    let next = async |window: &mut Window| take_some(&mut arriving, given_back, window).await;
+    measure::consume(Window::shared(load)?, parent, next).await
+}
+
+/// Takes what a member has, and says of each message what becomes of it. What is given back counts when it comes
+/// again.
+async fn take_some(
+    arriving: &mut (impl Stream<Item = Vec<Result<Delivery, SubscribeError>>> + Unpin),
+    given_back: Option<NonZeroU64>,
+    window: &mut Window,
+) -> anyhow::Result<Option<Option<Passed>>> {
+    let Some(deliveries) = arriving.next().await else { return Ok(None) };
+    let (mut first, mut again) = (Vec::new(), Vec::new());
+    for delivery in deliveries {
+        let delivery = delivery?;
+        let is_given_back = |every: NonZeroU64| {
+            Stamp::read(delivery.payload()).is_some_and(|stamp| stamp.sequence % every == 0)
+        };
+        if delivery.attempt() > 1 {
+            again.push(delivery);
+        } else if given_back.is_some_and(is_given_back) {
+            delivery.nack(Some(NACK_DELAY));
+        } else {
+            first.push(delivery);
+        }
+    }
+    let now = clock::now();
+    let mut passed = None;
+    for (deliveries, again) in [(first, false), (again, true)] {
+        if deliveries.is_empty() {
+            continue;
+        }
+        let payloads = || deliveries.iter().map(|delivery| delivery.payload());
+        let bytes = payloads().map(<[u8]>::len).sum();
+        passed = window.take(now, Arrival::Member { again }, payloads(), bytes)?.or(passed);
+        deliveries.into_iter().for_each(Delivery::ack);
+    }
+    Ok(Some(passed))
 }
 
 /// The producer.
 pub(crate) async fn producer() -> anyhow::Result<()> {
     let mut parent = Parent::new();
-    let Task { target, load, .. } = parent.receive().await?;
+    let Task { target, load, partitioned, marked, .. } = parent.receive().await?;
+    let receipts = Receipts::new(&load, if partitioned { load.batch as usize } else { 1 })?;
+    let batch = load.batch as usize;
+    let options = PublisherOptions { max_batch_messages: batch, ..PublisherOptions::default() };
     let (mut clients, mut publishers) = (Vec::new(), Vec::new());
     for _ in 0..load.connections {
         let client = target.connect("waypost-bench producer").await?;
-        let publisher = client.publisher(PublisherOptions::default()).await?;
-        publishers.push((publisher, Receipts::default()));
+        let publisher = client.publisher(options.clone()).await?;
+        publishers.push((publisher, receipts.queue()));
         clients.push(client);
     }
-    let pushers = publishers.iter_mut().map(|(publisher, receipts)| {
+    let pushers = publishers.iter().map(|(publisher, queue)| {
         async |workload: &mut Workload, due: u64| {
-            let batch = workload.next_batch(due)?;
-            let count = batch.len() as u64;
-            receipts.add(publisher.publish_batch(batch).await?, count).await;
-            Ok(())
+            let batch = workload.next_marked_batch(due, marked)?;
+            if partitioned {
+                for view in batch.iter() {
+                    let message =
+                        Message::new(view.topic(), view.payload()).headers(view.headers());
+                    let message = message.key(view.key().unwrap_or_default());
+                    let receipt = publisher.publish(message).await?;
+                    queue.send(Published { receipt, due, messages: 1 }).await?;
+                }
+                return Ok(());
+            }
+            let messages = batch.len() as u64;
+            let receipt = publisher.publish_batch(batch).await?;
+            Ok(queue.send(Published { receipt, due, messages }).await?)
         }
     });
     let pushers = pushers.collect();
     let messages = measure::produce(&target.topic_in, &load, &mut parent, pushers).await?;
-    let mut sent = Sent { messages, ..Sent::default() };
-    for (publisher, mut receipts) in publishers {
-        receipts.settle().await;
-        sent.rejected += receipts.rejected;
-        sent.unknown += receipts.unknown;
+    let mut open = Vec::new();
+    for (publisher, queue) in publishers {
+        drop(queue);
+        open.push(publisher);
+    }
+    let sent = receipts.settled(messages).await?;
+    for publisher in open {
         publisher.close().await;
     }
     Parent::send(&sent)?;
@@ -112,47 +233,4 @@ pub(crate) async fn producer() -> anyhow::Result<()> {
         client.close().await;
     }
     Ok(())
-}
-
-/// What became of what was published.
-#[derive(Default)]
-struct Receipts {
-    waiting: VecDeque<(Receipt, u64)>,
-    rejected: u64,
-    unknown: u64,
-}
-
-impl Receipts {
-    async fn add(&mut self, receipt: Receipt, messages: u64) {
-        self.waiting.push_back((receipt, messages));
-        if self.waiting.len() > MOST_RECEIPTS {
-            self.resolve_oldest().await;
-        }
-    }
-
-    async fn resolve_oldest(&mut self) {
-        if let Some((receipt, messages)) = self.waiting.pop_front() {
-            match receipt.await {
-                Outcome::Committed { .. } => {}
-                Outcome::Rejected { code, message } => {
-                    if self.rejected == 0 {
-                        eprintln!("rejected: {code}: {message}");
-                    }
-                    self.rejected += messages;
-                }
-                Outcome::Unknown { reason } => {
-                    if self.unknown == 0 {
-                        eprintln!("unknown: {reason}");
-                    }
-                    self.unknown += messages;
-                }
-            }
-        }
-    }
-
-    async fn settle(&mut self) {
-        while !self.waiting.is_empty() {
-            self.resolve_oldest().await;
-        }
-    }
 }

@@ -1,22 +1,22 @@
 //! What is measured: the ways that messages can take.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::{
+    everything,
     load::Load,
     measure::Measured,
-    process::Program,
-    relay, request, routed,
-    target::{Router, Start, Target},
+    process::{Child, Part, Program},
+    relay, request,
+    routed::{self, Readers},
+    setup::{Setup, TOPIC_IN},
+    target::{Router, Target},
+    workload::LEAST_MARKED_BYTES,
 };
-
-const TOPIC_IN: &str = "bench.in";
-const TOPIC_OUT: &str = "bench.out";
-const STAGES_OF_CHAIN: usize = 4;
 
 /// One way. The names are those of the command line and of reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -42,6 +42,19 @@ pub(crate) enum Scenario {
         /// Requests that wait for their replies at a time, at most.
         in_flight: usize,
     },
+    /// To members of a group, who share and acknowledge the messages.
+    Group {
+        /// How many, each on a connection of its own.
+        members: u16,
+        /// Whether they share a stream, rather than a memory topic.
+        durable: bool,
+    },
+    /// Into a stream, and from it to a subscriber; acknowledgements are counted.
+    Durable,
+    /// From a stream through a route with one stage into another stream, and from it to a subscriber.
+    DurableRoute,
+    /// All features at once.
+    Everything,
 }
 
 impl Scenario {
@@ -55,6 +68,10 @@ impl Scenario {
             Self::Transform => "transform",
             Self::Fanout { .. } => "fanout",
             Self::Request { .. } => "request",
+            Self::Group { .. } => "group",
+            Self::Durable => "durable",
+            Self::DurableRoute => "durable-route",
+            Self::Everything => "everything",
         }
     }
 
@@ -64,31 +81,26 @@ impl Scenario {
             Self::Relay => "a bare QUIC relay: the limit".to_owned(),
             Self::Forward => "publisher to subscriber, no route".to_owned(),
             Self::Filter => "one Wasm stage that looks at each payload and keeps it".to_owned(),
-            Self::Chain => format!("{STAGES_OF_CHAIN} such stages in one route"),
+            Self::Chain => "four such stages in one route".to_owned(),
             Self::Transform => "one Wasm stage that writes each JSON payload anew".to_owned(),
             Self::Fanout { subscribers } => format!("{subscribers} subscribers; deliveries count"),
             Self::Request { in_flight } => {
                 format!("requests and replies, {in_flight} at a time; replies count")
             }
-        }
-    }
-
-    /// The plugin of each stage with its configuration.
-    fn stages(self, own: Option<&OwnPlugin>) -> Vec<(String, Value)> {
-        let filter = || match own {
-            Some(own) => (OwnPlugin::NAME.to_owned(), own.config.clone()),
-            None => ("byte-filter".to_owned(), json!({})),
-        };
-        match self {
-            Self::Relay | Self::Forward | Self::Fanout { .. } | Self::Request { .. } => Vec::new(),
-            Self::Filter => vec![filter()],
-            Self::Chain => std::iter::repeat_with(filter).take(STAGES_OF_CHAIN).collect(),
-            Self::Transform if own.is_some() => vec![filter()],
-            Self::Transform => {
-                let fields = json!({ "due": "/due", "number": "/number", "text": "/padding" });
-                let version = json!({ "pointer": "/version", "value": 1 });
-                let steps = json!([{ "pick": fields }, { "set": version }]);
-                vec![("transform-json".to_owned(), json!({ "step": steps }))]
+            Self::Group { members, durable } => {
+                let source = if durable { "stream" } else { "memory topic" };
+                format!("{members} members of a group share a {source} and acknowledge each message")
+            }
+            Self::Durable => {
+                "into a stream, acknowledged after the sync, and to a subscriber; acknowledgements count".to_owned()
+            }
+            Self::DurableRoute => {
+                "from a stream through one Wasm stage into another stream, and to a subscriber".to_owned()
+            }
+            Self::Everything => {
+                "from a stream through two Wasm stages with retries into another stream, shared by a group that gives \
+                 some back; beside it a memory route of four stages, requests, dead letters, metrics and a tap"
+                    .to_owned()
             }
         }
     }
@@ -102,7 +114,7 @@ pub(crate) struct OwnPlugin {
 }
 
 impl OwnPlugin {
-    const NAME: &str = "own";
+    pub(crate) const NAME: &str = "own";
 }
 
 /// How routers are started.
@@ -149,14 +161,25 @@ impl Case {
             }
             match through {
                 Through::Running(Running { target, pid }) => {
-                    self.measure_through(program, target.clone(), *pid).await
+                    ensure!(
+                        self.scenario != Scenario::Everything,
+                        "everything needs a router with routes of its own: leave --address out"
+                    );
+                    self.measure_through(program, target.clone(), *pid, None).await
                 }
                 Through::Started(routers) => {
-                    let stages = self.scenario.stages(routers.own.as_ref());
-                    let router = Router::start(&start(routers, &stages)?).await?;
-                    let to = if stages.is_empty() { TOPIC_IN } else { TOPIC_OUT };
-                    let target = router.target(TOPIC_IN, to)?;
-                    self.measure_through(program, target, router.pid()).await
+                    let setup = Setup::of(self.scenario, routers.own.as_ref());
+                    let router = Router::start(&setup.start(routers)?).await?;
+                    let target = router.target(TOPIC_IN, setup.topic_out())?;
+                    let beside = match self.scenario {
+                        Scenario::Everything => {
+                            let (target, load) = (target.clone(), self.load.clone());
+                            let task = everything::Task { target, admin: router.admin()?, load };
+                            Some(Child::begin(program, Part::Beside, &task).await?)
+                        }
+                        _ => None,
+                    };
+                    self.measure_through(program, target, router.pid(), beside).await
                 }
             }
         };
@@ -168,91 +191,34 @@ impl Case {
         program: &Program,
         target: Target,
         pid: Option<u32>,
+        beside: Option<Child>,
     ) -> anyhow::Result<Measured> {
         let load = self.load.clone();
-        let routed = |subscribers| routed::Task { target: target.clone(), load, subscribers };
-        match self.scenario {
+        let (readers, marked) = match self.scenario {
             Scenario::Request { in_flight } => {
-                let task = request::Task { target, load: self.load.clone(), in_flight };
-                request::measure(program, task, pid).await
+                let task = request::Task { target, load, in_flight };
+                return request::measure(program, task, pid).await;
             }
-            Scenario::Fanout { subscribers } => {
-                routed::measure(program, routed(subscribers), pid).await
+            Scenario::Fanout { subscribers } => (Readers::Subscribers(subscribers), None),
+            Scenario::Group { members: count, .. } => {
+                (Readers::Members { count, given_back: None }, None)
             }
-            _ => routed::measure(program, routed(1), pid).await,
-        }
-    }
-}
-
-/// What a router with these stages in one route is started with.
-fn start(routers: &Routers, stages: &[(String, Value)]) -> anyhow::Result<Start> {
-    let artefact = |plugin: &str| match &routers.own {
-        Some(own) if plugin == OwnPlugin::NAME => own.file.clone(),
-        _ => artefact(&routers.plugins, plugin),
-    };
-    let mut plugins: Vec<_> =
-        stages.iter().map(|(plugin, _)| (plugin.clone(), artefact(plugin))).collect();
-    plugins.dedup();
-    Ok(Start {
-        binary: routers.binary.clone(),
-        config: config(stages).context("the stage's configuration has no form in TOML")?,
-        set: routers.set.clone(),
-        plugins,
-    })
-}
-
-fn artefact(folder: &Path, plugin: &str) -> PathBuf {
-    folder.join(format!("{plugin}.wasm"))
-}
-
-fn config(stages: &[(String, Value)]) -> anyhow::Result<String> {
-    if stages.is_empty() {
-        return Ok(String::new());
-    }
-    let stages: Vec<Value> = (1..)
-        .zip(stages)
-        .map(|(number, (plugin, config))| {
-            json!({ "name": format!("stage-{number}"), "plugin": plugin, "config": config })
-        })
-        .collect();
-    let route = json!({ "name": "bench", "from": TOPIC_IN, "to": TOPIC_OUT, "stage": stages });
-    Ok(toml::to_string(&json!({ "route": [route] }))?)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_chain_is_one_route_with_four_stages_of_one_plugin() {
-        let routers = Routers {
-            binary: "waypost".into(),
-            set: Vec::new(),
-            plugins: "plugins".into(),
-            own: None,
+            Scenario::Durable | Scenario::DurableRoute => (Readers::FromBeginning, None),
+            Scenario::Everything => {
+                ensure!(
+                    load.size >= LEAST_MARKED_BYTES,
+                    "everything needs payloads of {LEAST_MARKED_BYTES} bytes at least"
+                );
+                let (count, given_back) = (everything::MEMBERS, everything::GIVEN_BACK);
+                (Readers::Members { count, given_back }, everything::MARKED)
+            }
+            _ => (Readers::Subscribers(1), None),
         };
-        let start = start(&routers, &Scenario::Chain.stages(None)).expect("it has a form");
-        let config: toml::Table = start.config.parse().expect("it is TOML");
-        let stages = config["route"][0]["stage"].as_array().expect("it has stages");
-        let names: Vec<_> = stages.iter().map(|stage| stage["name"].as_str()).collect();
-        assert_eq!(
-            names,
-            [1, 2, 3, 4]
-                .map(|number| format!("stage-{number}"))
-                .each_ref()
-                .map(|name| Some(name.as_str()))
-        );
-        let artefact = ("byte-filter".to_owned(), PathBuf::from("plugins/byte-filter.wasm"));
-        assert_eq!(start.plugins, [artefact]);
-    }
-
-    #[test]
-    fn a_plugin_of_the_users_stands_in_the_place_of_ours() {
-        let own = OwnPlugin { file: "mine.wasm".into(), config: json!({ "minimum": 4.5 }) };
-        let stages = Scenario::Filter.stages(Some(&own));
-        assert_eq!(stages, [("own".to_owned(), json!({ "minimum": 4.5 }))]);
-        let config: toml::Table =
-            config(&stages).expect("it has a form").parse().expect("it is TOML");
-        assert_eq!(config["route"][0]["stage"][0]["config"]["minimum"].as_float(), Some(4.5));
+        let rated_by_acknowledgements = self.scenario == Scenario::Durable;
+        let partitioned =
+            matches!(self.scenario, Scenario::Group { durable: true, .. } | Scenario::Everything);
+        let task =
+            routed::Task { target, load, readers, partitioned, marked, rated_by_acknowledgements };
+        routed::measure(program, task, pid, beside).await
     }
 }

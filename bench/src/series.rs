@@ -3,17 +3,24 @@
 use serde::Serialize;
 
 use crate::{
+    latency::Latency,
     load::Load,
     measure::{Measured, Usage},
     scenario::{Case, Scenario},
+    span::Counted,
     tally::Verdict,
-    window::Counted,
 };
 
 /// One measurement, as JSON.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Run {
+    /// What came to the consumer, or where a publisher's acknowledgement is what counts, these.
     pub(crate) msgs_per_s: f64,
+    pub(crate) delivered_per_s: f64,
+    /// Missing where nobody acknowledges.
+    pub(crate) acknowledged_per_s: Option<f64>,
+    /// From when a message was due to its acknowledgement.
+    pub(crate) acknowledgement: Option<Latency>,
     /// Of whole batches, in units of 10^6 bytes.
     pub(crate) megabytes_per_s: f64,
     /// CPU seconds of the relay or the router for a million messages.
@@ -32,10 +39,18 @@ pub(crate) struct Run {
 
 impl From<Measured> for Run {
     fn from(measured: Measured) -> Self {
-        let Measured { counted, verdict, sent, usage } = measured;
+        let Measured { counted, verdict, sent, usage, rated_by_acknowledgements } = measured;
+        let per_second = |counted: &Counted| counted.messages as f64 / counted.seconds;
+        let delivered_per_s = per_second(&counted);
+        let acknowledged_per_s = sent.acknowledged.as_ref().map(per_second);
         let per_million = |seconds: f64| seconds * 1e6 / counted.messages as f64;
         Self {
-            msgs_per_s: counted.messages as f64 / counted.seconds,
+            msgs_per_s: acknowledged_per_s
+                .filter(|_| rated_by_acknowledgements)
+                .unwrap_or(delivered_per_s),
+            delivered_per_s,
+            acknowledged_per_s,
+            acknowledgement: sent.acknowledged.map(|counted| counted.latency),
             megabytes_per_s: counted.batch_bytes as f64 / counted.seconds / 1e6,
             middle_cpu_seconds_per_million: usage.middle_cpu_seconds.map(per_million),
             counted,

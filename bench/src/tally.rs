@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::workload::Stamp;
+use crate::workload::{KEYS, Stamp};
 
 /// Gaps that are remembered; beyond it the oldest are given up as lost, and whatever fills them later
 /// counts as a duplicate.
@@ -32,8 +32,22 @@ pub(crate) struct Verdict {
     pub(crate) lost: u64,
     /// Messages that came again.
     pub(crate) duplicated: u64,
-    /// Messages that came behind one of a larger number of the same producer.
+    /// Messages that came behind one of a larger number of the same producer, and of the same key where order
+    /// is promised for keys alone.
     pub(crate) out_of_order: u64,
+}
+
+impl Verdict {
+    /// Both together.
+    #[must_use]
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            received: self.received + other.received,
+            lost: self.lost + other.lost,
+            duplicated: self.duplicated + other.duplicated,
+            out_of_order: self.out_of_order + other.out_of_order,
+        }
+    }
 }
 
 impl Tally {
@@ -90,24 +104,82 @@ impl Tally {
     }
 }
 
-/// What each subscriber had of each producer.
+/// Whom a message came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Arrival {
+    /// One of those that each get everything.
+    Subscriber(u16),
+    /// Any of those that share everything.
+    Member {
+        /// Whether it was given out before, and has lost its place in the order.
+        again: bool,
+    },
+}
+
+impl From<u16> for Arrival {
+    fn from(subscriber: u16) -> Self {
+        Self::Subscriber(subscriber)
+    }
+}
+
+/// What each subscriber had of each producer, or what members had together.
 #[derive(Debug)]
 pub(crate) struct Tallies {
     tallies: Vec<Tally>,
     producers: usize,
+    keys: Option<KeyOrder>,
+}
+
+/// The order of each producer's keys among members: each may have its own part of the messages, but one key has one
+/// order.
+#[derive(Debug)]
+struct KeyOrder {
+    /// For each producer and key, one more than its largest number so far.
+    next: Vec<u64>,
+    out_of_order: u64,
+}
+
+impl KeyOrder {
+    fn take(&mut self, Stamp { producer, sequence, .. }: Stamp) {
+        let place = u64::from(producer) * KEYS + sequence % KEYS;
+        if let Some(next) = usize::try_from(place).ok().and_then(|place| self.next.get_mut(place)) {
+            if sequence < *next {
+                self.out_of_order += 1;
+            } else {
+                *next = sequence + 1;
+            }
+        }
+    }
 }
 
 impl Tallies {
+    /// For members that share everything.
+    pub(crate) fn shared(producers: u16) -> Self {
+        let keys =
+            KeyOrder { next: vec![0; usize::from(producers) * KEYS as usize], out_of_order: 0 };
+        Self { keys: Some(keys), ..Self::new(1, producers) }
+    }
+
+    /// For subscribers that each get everything.
     pub(crate) fn new(subscribers: u16, producers: u16) -> Self {
         let (subscribers, producers) = (usize::from(subscribers), usize::from(producers));
         let tallies =
             std::iter::repeat_with(Tally::default).take(subscribers * producers).collect();
-        Self { tallies, producers }
+        Self { tallies, producers, keys: None }
     }
 
     /// Counts a message; `None` when there is no such subscriber or producer.
-    pub(crate) fn take(&mut self, subscriber: u16, stamp: Stamp) -> Option<()> {
+    pub(crate) fn take(&mut self, arrival: impl Into<Arrival>, stamp: Stamp) -> Option<()> {
         let producer = usize::from(stamp.producer);
+        let subscriber = match arrival.into() {
+            Arrival::Subscriber(subscriber) => subscriber,
+            Arrival::Member { again } => {
+                if let Some(keys) = self.keys.as_mut().filter(|_| !again) {
+                    keys.take(stamp);
+                }
+                0
+            }
+        };
         let place = usize::from(subscriber) * self.producers + producer;
         let tally = self.tallies.get_mut(place).filter(|_| producer < self.producers)?;
         tally.take(stamp.sequence);
@@ -120,15 +192,12 @@ impl Tallies {
     }
 
     pub(crate) fn verdict(&self, sent: &[u64]) -> Verdict {
-        self.with_sent(sent).fold(Verdict::default(), |sum, (tally, sent)| {
-            let one = tally.verdict(sent);
-            Verdict {
-                received: sum.received + one.received,
-                lost: sum.lost + one.lost,
-                duplicated: sum.duplicated + one.duplicated,
-                out_of_order: sum.out_of_order + one.out_of_order,
-            }
-        })
+        let all = self.with_sent(sent).map(|(tally, sent)| tally.verdict(sent));
+        let sum = all.fold(Verdict::default(), Verdict::and);
+        match &self.keys {
+            Some(KeyOrder { out_of_order, .. }) => Verdict { out_of_order: *out_of_order, ..sum },
+            None => sum,
+        }
     }
 
     fn with_sent(&self, sent: &[u64]) -> impl Iterator<Item = (&Tally, u64)> {
@@ -188,5 +257,21 @@ mod tests {
         tallies.take(0, stamp(1, 1));
         tallies.take(1, stamp(1, 0));
         assert!(tallies.is_complete(&[1, 2]));
+    }
+
+    #[test]
+    fn members_share_one_account_and_each_key_has_an_order_unless_it_comes_again() {
+        let mut tallies = Tallies::shared(1);
+        let stamp = |sequence| Stamp { due: 0, producer: 0, sequence };
+        let mut take = |sequence, again| {
+            tallies.take(Arrival::Member { again }, stamp(sequence));
+            let Verdict { lost, duplicated, out_of_order, .. } = tallies.verdict(&[KEYS + 2]);
+            (lost, duplicated, out_of_order)
+        };
+        take(1, false);
+        assert_eq!(take(0, false), (KEYS, 0, 0), "keys of other members may overtake");
+        assert_eq!(take(KEYS + 1, false), (KEYS - 1, 0, 0));
+        assert_eq!(take(1, true), (KEYS - 1, 1, 0));
+        assert_eq!(take(1, false), (KEYS - 1, 2, 1));
     }
 }

@@ -14,9 +14,13 @@ use tempfile::TempDir;
 use tokio::process::{Child, Command};
 use waypost_client::{Client, ClientOptions};
 
+use crate::everything::Admin;
+
 /// Making a certificate and compiling plugins takes a while on a busy machine.
 const START_TIMEOUT: Duration = Duration::from_secs(60);
 const POLL: Duration = Duration::from_millis(5);
+/// The router's state, below its folder.
+const STATE: &str = "state";
 
 /// Where a router is, and what its routes read and write.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -52,6 +56,7 @@ pub(crate) struct Start {
 #[derive(Debug, Deserialize)]
 struct Endpoints {
     listen: SocketAddr,
+    admin: Option<SocketAddr>,
     ca: Option<PathBuf>,
 }
 
@@ -62,7 +67,7 @@ pub(crate) struct Router {
     child: Child,
     endpoints: Endpoints,
     /// Removed when this is dropped.
-    _folder: TempDir,
+    folder: TempDir,
 }
 
 impl Router {
@@ -86,7 +91,7 @@ impl Router {
         }
         let (config, log) = (folder.path().join("waypost.toml"), folder.path().join("log"));
         fs::write(&config, &start.config)?;
-        let state = folder.path().join("state");
+        let state = folder.path().join(STATE);
         let mut command = Command::new(binary);
         command.arg("run").arg("--config").arg(&config);
         for pair in &start.set {
@@ -104,11 +109,19 @@ impl Router {
             .spawn()
             .with_context(|| binary.display().to_string())?;
         let (child, endpoints) = ready(child, &state.join("endpoints.json"), &log).await?;
-        Ok(Self { child, endpoints, _folder: folder })
+        Ok(Self { child, endpoints, folder })
     }
 
     pub(crate) fn pid(&self) -> Option<u32> {
         self.child.id()
+    }
+
+    /// Where its operators ask.
+    pub(crate) fn admin(&self) -> anyhow::Result<Admin> {
+        let address = self.endpoints.admin.context("the router has no admin server")?;
+        let file = self.folder.path().join(STATE).join("admin.token");
+        let token = fs::read_to_string(&file).with_context(|| file.display().to_string())?;
+        Ok(Admin { address, token: token.trim().to_owned() })
     }
 
     pub(crate) fn target(&self, topic_in: &str, topic_out: &str) -> anyhow::Result<Target> {

@@ -1,148 +1,65 @@
 //! What the consumer counts: everything for the verdict, and the time between warm-up and end for
 //! rate and latency.
 
-use std::time::Duration;
-
 use anyhow::Context as _;
-use serde::{Deserialize, Serialize};
 use waypost_client::Batch;
 
 use crate::{
-    latency::{Latencies, Latency},
     load::Load,
-    tally::{Tallies, Verdict},
+    span::{Counted, Passed, Span, Together},
+    tally::{Arrival, Tallies, Verdict},
     workload::Stamp,
 };
-
-/// The step of the throughput over time.
-pub(crate) const STEP: Duration = Duration::from_millis(100);
-/// Steps that are kept: more than the longest measurement has.
-const MOST_STEPS: u64 = 6100;
 
 /// The payloads of a batch.
 pub(crate) fn payloads(batch: &Batch) -> impl Iterator<Item = &[u8]> {
     batch.iter().map(|message| message.payload())
 }
 
-/// What arrived within the window.
-#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Counted {
-    pub(crate) seconds: f64,
-    pub(crate) messages: u64,
-    pub(crate) batch_bytes: u64,
-    pub(crate) payload_bytes: u64,
-    pub(crate) latency: Latency,
-    /// Messages in each tenth of a second.
-    pub(crate) timeline: Vec<u64>,
-}
-
-/// A border of the window that was passed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Passed {
-    Begin,
-    End,
-}
-
-/// Opens with the first batch behind the warm-up, which counts from the first batch at all.
+/// A span, and the accounts of all messages within it and around it.
 pub(crate) struct Window {
-    /// In nanoseconds, as all times here.
-    warm_up: u64,
-    length: u64,
-    state: State,
+    span: Span,
     tallies: Tallies,
-    latencies: Latencies,
-}
-
-enum State {
-    /// Idle => WarmingUp
-    Idle,
-    /// WarmingUp => Open
-    WarmingUp {
-        since: u64,
-    },
-    /// Open => Closed
-    Open {
-        since: u64,
-        counted: Counted,
-    },
-    Closed(Counted),
 }
 
 impl Window {
+    /// For subscribers that each get everything.
     pub(crate) fn new(load: &Load, subscribers: u16) -> anyhow::Result<Self> {
-        let nanoseconds = |seconds: f64| (seconds * 1e9) as u64;
-        Ok(Self {
-            warm_up: nanoseconds(load.warm_up),
-            length: nanoseconds(load.seconds),
-            state: State::Idle,
-            tallies: Tallies::new(subscribers, load.connections),
-            latencies: Latencies::new()?,
-        })
+        let tallies = Tallies::new(subscribers, load.connections);
+        Ok(Self { span: Span::new(load)?, tallies })
     }
 
-    /// Counts messages that arrived together at a subscriber, now, and took so many bytes with everything
-    /// around them. Those that open the window stand outside of it.
+    /// For members that share everything.
+    pub(crate) fn shared(load: &Load) -> anyhow::Result<Self> {
+        Ok(Self { span: Span::new(load)?, tallies: Tallies::shared(load.connections) })
+    }
+
+    /// Counts messages that arrived together, now, and took so many bytes with everything around them.
     pub(crate) fn take<'a>(
         &mut self,
         now: u64,
-        subscriber: u16,
+        arrival: impl Into<Arrival>,
         payloads: impl Iterator<Item = &'a [u8]>,
         bytes: usize,
     ) -> anyhow::Result<Option<Passed>> {
-        let is_open = matches!(self.state, State::Open { .. });
-        let (mut messages, mut payload_bytes) = (0, 0);
+        let arrival = arrival.into();
+        let mut whole = Together { batch_bytes: bytes as u64, ..Together::default() };
         // Messages of a batch were due together, and are recorded together.
         let (mut due, mut together) = (0, 0);
         for payload in payloads {
             let stamp = Stamp::read(payload).context("a message that is none of the load's")?;
-            let counted = self.tallies.take(subscriber, stamp);
+            let counted = self.tallies.take(arrival, stamp);
             counted.context("a message of a producer that there is not")?;
-            messages += 1;
-            payload_bytes += payload.len() as u64;
-            if is_open && stamp.due != due {
-                self.latencies.record(now.saturating_sub(due), together);
+            whole.messages += 1;
+            whole.payload_bytes += payload.len() as u64;
+            if stamp.due != due {
+                self.span.record(now.saturating_sub(due), together);
                 (due, together) = (stamp.due, 0);
             }
             together += 1;
         }
-        if is_open {
-            self.latencies.record(now.saturating_sub(due), together);
-        }
-        Ok(self.pass(now, messages, payload_bytes, bytes as u64))
-    }
-
-    fn pass(&mut self, now: u64, messages: u64, payload: u64, bytes: u64) -> Option<Passed> {
-        if matches!(self.state, State::Idle) {
-            self.state = State::WarmingUp { since: now };
-        }
-        match &mut self.state {
-            State::WarmingUp { since } if now >= *since + self.warm_up => {
-                self.state = State::Open { since: now, counted: Counted::default() };
-                Some(Passed::Begin)
-            }
-            State::Open { since, counted } => {
-                let lasted = Duration::from_nanos(now.saturating_sub(*since));
-                counted.messages += messages;
-                counted.batch_bytes += bytes;
-                counted.payload_bytes += payload;
-                let step = (lasted.as_nanos() / STEP.as_nanos()) as u64;
-                while counted.timeline.len() as u64 <= step.min(MOST_STEPS) {
-                    counted.timeline.push(0);
-                }
-                if let Some(last) = counted.timeline.last_mut() {
-                    *last += messages;
-                }
-                if lasted.as_nanos() < self.length.into() {
-                    return None;
-                }
-                let mut counted = std::mem::take(counted);
-                counted.seconds = lasted.as_secs_f64();
-                counted.latency = self.latencies.summary();
-                self.state = State::Closed(counted);
-                Some(Passed::End)
-            }
-            _ => None,
-        }
+        self.span.record(now.saturating_sub(due), together);
+        Ok(self.span.pass(now, whole))
     }
 
     pub(crate) fn is_complete(&self, sent: &[u64]) -> bool {
@@ -151,10 +68,9 @@ impl Window {
 
     /// What was counted, and whether everything came.
     pub(crate) fn result(&self, sent: &[u64]) -> anyhow::Result<(Counted, Verdict)> {
-        match &self.state {
-            State::Closed(counted) => Ok((counted.clone(), self.tallies.verdict(sent))),
-            _ => anyhow::bail!("the load ended before the time to measure did"),
-        }
+        let counted = self.span.closed();
+        let counted = counted.context("the load ended before the time to measure did")?;
+        Ok((counted, self.tallies.verdict(sent)))
     }
 }
 

@@ -3,7 +3,10 @@
 //! the same places and in the order of their names, in which a plugin that writes the object anew leaves
 //! them: `{"due":"0000000a3f5c1d20","number":"00010000000004d2","padding":"..."}`.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::{
+    num::NonZeroU64,
+    time::{SystemTime, UNIX_EPOCH},
+};
 
 use anyhow::Context as _;
 use waypost_client::{Batch, BatchBuilder, HeadersBuilder};
@@ -11,7 +14,7 @@ use waypost_client::{Batch, BatchBuilder, HeadersBuilder};
 use crate::load::Load;
 
 /// Keys repeat after so many messages, as those of customers or devices do.
-const KEYS: u64 = 1000;
+pub(crate) const KEYS: u64 = 1000;
 pub(crate) const HEADERS: [(&str, &[u8]); 2] = [
     ("content-type", b"application/json"),
     ("traceparent", b"00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"),
@@ -24,6 +27,14 @@ const BEHIND: &[u8] = br#"","padding":""#;
 const END: &[u8] = br#""}"#;
 const DUE: usize = BEFORE.len();
 const NUMBER: usize = DUE + DIGITS + BETWEEN.len();
+
+/// What the padding of a marked message ends with. Only a payload with room for it can be marked.
+pub(crate) const MARK: &[u8; 5] = b"AGAIN";
+/// What the payload of a marked message ends with.
+pub(crate) const MARKED_END: &str = "AGAIN\"}";
+
+/// The smallest payload that can be marked.
+pub(crate) const LEAST_MARKED_BYTES: u32 = (LEAST_BYTES + MARK.len()) as u32;
 
 /// The smallest payload that holds everything.
 pub(crate) const LEAST_BYTES: usize = NUMBER + DIGITS + BEHIND.len() + END.len();
@@ -68,6 +79,9 @@ pub(crate) struct Workload {
     next: u64,
     /// What stands in the payload.
     due: u64,
+    is_marked: bool,
+    /// What stands before the payload's end in the other kind of message.
+    other_end: [u8; MARK.len()],
 }
 
 impl Workload {
@@ -91,7 +105,21 @@ impl Workload {
             producer,
             next: 0,
             due: 0,
+            is_marked: false,
+            other_end: *MARK,
         })
+    }
+
+    /// Makes the end of the payload that of a marked message, or of any other.
+    fn mark(&mut self, marked: bool) {
+        let place = self.payload.len() - END.len() - MARK.len();
+        if marked != self.is_marked
+            && self.payload.len() >= LEAST_MARKED_BYTES as usize
+            && let Some(end) = self.payload.get_mut(place..place + MARK.len())
+        {
+            end.swap_with_slice(&mut self.other_end);
+            self.is_marked = marked;
+        }
     }
 
     pub(crate) fn made(&self) -> u64 {
@@ -114,11 +142,22 @@ impl Workload {
         &self.payload
     }
 
+    /// The next messages, each of them unmarked.
     pub(crate) fn next_batch(&mut self, due: u64) -> anyhow::Result<Batch> {
+        self.next_marked_batch(due, None)
+    }
+
+    /// The next messages, every so many-th of which ends with [`MARK`].
+    pub(crate) fn next_marked_batch(
+        &mut self,
+        due: u64,
+        every: Option<NonZeroU64>,
+    ) -> anyhow::Result<Batch> {
         let now = SystemTime::now().duration_since(UNIX_EPOCH)?;
         let created_ms = u64::try_from(now.as_millis())?;
         for _ in 0..self.batch {
             let key = key(self.next);
+            self.mark(every.is_some_and(|every| self.next % every == 0));
             self.next_payload(due);
             let headers = self.headers.as_bytes();
             self.builder.push(&self.topic, Some(&key), headers, &self.payload, created_ms)?;
@@ -200,6 +239,21 @@ mod tests {
             Workload::new("a", &Load { size, ..Load::default() }, 0).expect("it fits");
         assert_eq!(workload.next_payload(5).len(), LEAST_BYTES);
         assert!(Workload::new("a", &Load { size: size - 1, ..Load::default() }, 0).is_err());
+    }
+
+    #[test]
+    fn marked_messages_differ_from_others_by_their_end() {
+        let load = Load { batch: 7, size: 128, ..Load::default() };
+        let mut workload = Workload::new("bench.in", &load, 0).expect("it is sound");
+        let batch = workload.next_marked_batch(1, NonZeroU64::new(3)).expect("it fits");
+        let marked: Vec<_> = batch
+            .iter()
+            .map(|message| message.payload().ends_with(MARKED_END.as_bytes()))
+            .collect();
+        assert_eq!(marked, [true, false, false, true, false, false, true]);
+        assert!(batch.iter().all(|message| message.payload().len() == 128));
+        let unmarked = workload.next_batch(1).expect("it fits");
+        assert!(unmarked.iter().all(|message| message.payload().ends_with(b"efghi\"}")));
     }
 
     #[test]

@@ -59,7 +59,10 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
 fn gather() -> anyhow::Result<PathBuf> {
     let folder = target().join("bench/plugins");
     fs::create_dir_all(&folder)?;
-    for (from, name) in [(build::guests()?, "byte-filter"), (build::plugins()?, "transform-json")] {
+    let (guests, plugins) = (build::guests()?, build::plugins()?);
+    for (from, name) in
+        [(&guests, "byte-filter"), (&guests, "wavering"), (&plugins, "transform-json")]
+    {
         let file = format!("{name}.wasm");
         let from = from.join(&file);
         fs::copy(&from, folder.join(&file)).with_context(|| from.display().to_string())?;

@@ -4,8 +4,9 @@ use std::fmt::{self, Write as _};
 
 use super::{
     goals::Goal,
-    outcome::{Outcome, PeerFigures, ScenarioFigures},
+    outcome::{Floor, Outcome, PeerFigures, ScenarioFigures},
     peers::Peer,
+    plan::FLOOR_RATE,
 };
 
 /// Processors that other programs may have before the page warns of it.
@@ -68,6 +69,31 @@ fn write(text: &mut String, outcome: &Outcome) -> fmt::Result {
         if let Some(name) = name.strip_suffix("/128") {
             writeln!(text, "- `{name}`: {}.", figures.description)?;
         }
+        if let Some(Floor { msgs_per_s, mean_us, p99_us, delivered }) = figures.floor {
+            writeln!(
+                text,
+                "- `{name}`: {}. At {FLOOR_RATE:.0} messages a second: {msgs_per_s:.0} came, mean {mean_us:.0} µs, p99 {p99_us:.0} µs, \
+                 {delivered:.4} % delivered.",
+                figures.description
+            )?;
+        }
+    }
+    text.push_str(
+        "\n## Acknowledgements\n\n\
+         From when a message was due to its publisher's word of it, at a tenth of the peak. `durable` counts by these, and \
+         what it is\nacknowledged for is synced; in memory it is in the queues of all who read it.\n\n\
+         | scenario | acknowledged/s | delivered/s | p50, µs | p99, µs |\n| --- | --- | --- | --- | --- |\n",
+    );
+    for (name, figures) in &outcome.scenarios {
+        if let (Some(acknowledged), Some(p50), Some(p99)) =
+            (figures.acknowledged_per_s, figures.ack_p50_us, figures.ack_p99_us)
+        {
+            let (acknowledged, delivered) = (acknowledged.median, figures.delivered_per_s);
+            writeln!(
+                text,
+                "| `{name}` | {acknowledged:.0} | {delivered:.0} | {p50:.0} | {p99:.0} |"
+            )?;
+        }
     }
     text.push_str(
         "\n## Peers, 128 B\n\n| peer | messages/s | lost | |\n| --- | --- | --- | --- |\n",
@@ -105,6 +131,9 @@ fn write(text: &mut String, outcome: &Outcome) -> fmt::Result {
         "- {}, with its default configuration; one router for each run",
         setting.router
     )?;
+    if let Some(files) = &setting.files {
+        writeln!(text, "- streams in {files}")?;
+    }
     if let Some(nats) = &setting.nats_server {
         writeln!(text, "- {nats}")?;
     }

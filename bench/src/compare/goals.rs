@@ -4,7 +4,10 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use super::outcome::{PeerFigures, ScenarioFigures};
+use super::{
+    outcome::{PeerFigures, ScenarioFigures},
+    plan::FLOOR_RATE,
+};
 
 /// A goal and what was found.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -27,9 +30,13 @@ pub(super) fn check(scenarios: &Scenarios, peers: &Peers) -> Vec<Goal> {
     let forward = scenarios.get("forward/128");
     let filter = scenarios.get("filter/128");
     let chain = scenarios.get("chain/128");
-    let times = |peer: &str| match peers.get(peer) {
+    let durable = scenarios.get("durable/128");
+    let durable_route = scenarios.get("durable-route/128");
+    let everything = scenarios.get("everything/1024");
+    let floor = everything.and_then(|everything| everything.floor);
+    let times = |figures: Option<&ScenarioFigures>, peer: &str| match peers.get(peer) {
         Some(PeerFigures::Measured { msgs_per_s, .. }) => {
-            Some(filter?.msgs_per_s.median / msgs_per_s.median)
+            Some(figures?.msgs_per_s.median / msgs_per_s.median)
         }
         _ => None,
     };
@@ -41,8 +48,16 @@ pub(super) fn check(scenarios: &Scenarios, peers: &Peers) -> Vec<Goal> {
         least("forward: share of the limit's rate", 0.80, of_limit(forward)),
         least("filter: share of the limit's rate", 0.75, of_limit(filter)),
         least("chain of four filters: share of the limit's rate", 0.60, of_limit(chain)),
-        least("filter: times NATS with TLS and a filter process", 5.0, times("nats-tls-filter")),
-        least("filter: times NATS in plaintext and a filter process", 2.0, times("nats-filter")),
+        least(
+            "filter: times NATS with TLS and a filter process",
+            5.0,
+            times(filter, "nats-tls-filter"),
+        ),
+        least(
+            "filter: times NATS in plaintext and a filter process",
+            2.0,
+            times(filter, "nats-filter"),
+        ),
         most("filter: router CPU for a message, times the bare relay's", 1.3, cpu),
         most("filter: p50 at a tenth of its peak, µs", 150.0, filter.map(|filter| filter.p50_us)),
         most("filter: p99 at a tenth of its peak, µs", 1000.0, filter.map(|filter| filter.p99_us)),
@@ -50,6 +65,29 @@ pub(super) fn check(scenarios: &Scenarios, peers: &Peers) -> Vec<Goal> {
             "filter: p99 at half of its peak, µs",
             5000.0,
             filter.and_then(|filter| filter.p99_at_half_us),
+        ),
+        least("durable: share of the limit's rate", 0.60, of_limit(durable)),
+        least(
+            "durable: times JetStream with a sync before each acknowledgement",
+            100.0,
+            times(durable, "jetstream-sync-always"),
+        ),
+        least("durable: times JetStream with its lazy sync", 1.0, times(durable, "jetstream-lazy")),
+        least("durable-route: share of the limit's rate", 0.30, of_limit(durable_route)),
+        least(
+            "everything at once, 1024 B: messages a second",
+            FLOOR_RATE,
+            everything.map(|everything| everything.msgs_per_s.median),
+        ),
+        most(
+            "everything at once, 1024 B: mean latency at 50,000 a second, µs",
+            10_000.0,
+            floor.map(|floor| floor.mean_us),
+        ),
+        least(
+            "everything at once, 1024 B: delivered at 50,000 a second, %",
+            99.99,
+            floor.map(|floor| floor.delivered),
         ),
     ]
 }
@@ -74,7 +112,7 @@ mod tests {
     #[test]
     fn what_was_not_measured_meets_nothing_and_fails_nothing() {
         let goals = check(&BTreeMap::new(), &BTreeMap::new());
-        assert_eq!(goals.len(), 9);
+        assert_eq!(goals.len(), 16);
         assert!(goals.iter().all(|goal| goal.met.is_none()));
     }
 }

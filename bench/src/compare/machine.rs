@@ -18,6 +18,8 @@ pub(super) struct Setting {
     /// The largest socket buffer that the system grants, in bytes.
     pub(super) socket_buffer_bytes: Option<u64>,
     pub(super) nats_server: Option<String>,
+    /// What routers and brokers keep their streams in: the kind of file system, and where. One in memory syncs nothing.
+    pub(super) files: Option<String>,
 }
 
 impl Setting {
@@ -33,6 +35,7 @@ impl Setting {
                 format!("{} is no waypost command; name it with --router", router.display())
             })?,
             socket_buffer_bytes: read("/proc/sys/net/core/rmem_max").trim().parse().ok(),
+            files: file_system(&read("/proc/mounts"), &std::env::temp_dir()),
             nats_server: said(Command::new(peers::NATS_SERVER).arg("--version")),
         })
     }
@@ -56,6 +59,18 @@ fn field(text: &str, name: &str) -> Option<String> {
     })
 }
 
+/// The kind of the file system that a folder is on, by the mount with the longest path to it (fstab(5)).
+fn file_system(mounts: &str, folder: &Path) -> Option<String> {
+    let mounts = mounts.lines().filter_map(|line| {
+        let mut fields = line.split(' ').skip(1);
+        Some((Path::new(fields.next()?), fields.next()?))
+    });
+    let (_, kind) = mounts
+        .filter(|(place, _)| folder.starts_with(place))
+        .max_by_key(|(place, _)| place.components().count())?;
+    Some(format!("{kind} at {}", folder.display()))
+}
+
 fn kibibytes(value: String) -> Option<u64> {
     value.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)
 }
@@ -63,6 +78,20 @@ fn kibibytes(value: String) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_folder_is_on_the_nearest_mount() {
+        let mounts =
+            "/dev/vda / ext4 rw 0 0\ntmpfs /tmp tmpfs rw 0 0\n/dev/vdb /tmp/disk xfs rw 0 0\n";
+        let check = |folder: &str, expected: &str| {
+            let found = file_system(mounts, Path::new(folder));
+            assert_eq!(found, Some(format!("{expected} at {folder}")));
+        };
+        check("/var/tmp", "ext4");
+        check("/tmp", "tmpfs");
+        check("/tmp/disk/bench", "xfs");
+        check("/tmpfiles", "ext4");
+    }
 
     #[test]
     fn a_field_is_found_by_its_whole_name() {

@@ -55,6 +55,8 @@ struct Compared {
     tenth: Series,
     /// At half of it.
     half: Option<Series>,
+    /// At the rate that is the least for it.
+    floor: Option<Series>,
 }
 
 /// What became of a peer.
@@ -108,18 +110,20 @@ pub(crate) async fn run(options: Options, program: &Program) -> anyhow::Result<(
 
     let mut compared = Vec::new();
     for peak in peaks {
-        let fraction = async |share: f64| {
+        let median = peak.spread(rate).map_or(0.0, |spread| spread.median);
+        let paced = async |rate: f64| {
             let mut case = peak.case();
-            let median = peak.spread(rate).map_or(0.0, |spread| spread.median);
-            case.load.rate = Some((median * share).max(1.0));
-            tell(&format!("at {share} of its peak: {}", name(&peak)));
+            case.load.rate = Some(rate.max(1.0));
+            tell(&format!("at {rate:.0}/s: {}", name(&peak)));
             let mut series = Series::new(&case);
             series.runs.push(case.measure(program, &through).await?.into());
             anyhow::Ok(series)
         };
-        let tenth = fraction(0.1).await?;
-        let half = if plan.half(&peak.case()) { Some(fraction(0.5).await?) } else { None };
-        compared.push(Compared { peak, tenth, half });
+        let tenth = paced(median * 0.1).await?;
+        let half = if plan.half(&peak.case()) { Some(paced(median * 0.5).await?) } else { None };
+        let floor =
+            if plan.floor(&peak.case()) { Some(paced(plan::FLOOR_RATE).await?) } else { None };
+        compared.push(Compared { peak, tenth, half, floor });
     }
 
     let outcome = Outcome::new(&compared, &peers, &setting, &plan, began.elapsed());

@@ -58,10 +58,41 @@ pub(super) struct ScenarioFigures {
     pub(super) p99_us: f64,
     pub(super) p999_us: f64,
     pub(super) p99_at_half_us: Option<f64>,
+    /// From when a message was due to its acknowledgement, at a tenth of the peak.
+    pub(super) ack_p50_us: Option<f64>,
+    pub(super) ack_p99_us: Option<f64>,
+    #[serde(serialize_with = "median_if_any")]
+    pub(super) acknowledged_per_s: Option<Spread>,
+    pub(super) delivered_per_s: f64,
+    /// At the rate that is the floor.
+    pub(super) floor: Option<Floor>,
     /// Over all runs, as what follows.
     pub(super) lost: u64,
     pub(super) duplicated: u64,
     pub(super) out_of_order: u64,
+}
+
+/// What a scenario does at a rate that is given, rather than at a share of its own peak.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize)]
+pub(super) struct Floor {
+    pub(super) msgs_per_s: f64,
+    pub(super) mean_us: f64,
+    pub(super) p99_us: f64,
+    /// In percent of what was sent.
+    pub(super) delivered: f64,
+}
+
+impl Floor {
+    fn of(series: &Series) -> Option<Self> {
+        let run = series.runs.first()?;
+        let sent = run.sent.max(1) as f64;
+        Some(Self {
+            msgs_per_s: run.msgs_per_s,
+            mean_us: run.counted.latency.mean_us,
+            p99_us: run.counted.latency.p99_us,
+            delivered: 100.0 - run.verdict.lost as f64 * 100.0 / sent,
+        })
+    }
 }
 
 /// Of one peer.
@@ -126,11 +157,14 @@ const NOTHING: Spread = Spread { median: 0.0, least: 0.0, most: 0.0 };
 
 impl ScenarioFigures {
     fn of(compared: &Compared) -> Self {
-        let Compared { peak, tenth, half } = compared;
+        let Compared { peak, tenth, half, floor } = compared;
         let of_limit = peak.of_limit(rate);
+        let acknowledgement = tenth.runs.first().and_then(|run| run.acknowledgement.clone());
         let latency = tenth.runs.first().map(|run| run.counted.latency.clone()).unwrap_or_default();
-        let all: Vec<&Series> =
-            [Some(peak), Some(tenth), half.as_ref()].into_iter().flatten().collect();
+        let all: Vec<&Series> = [Some(peak), Some(tenth), half.as_ref(), floor.as_ref()]
+            .into_iter()
+            .flatten()
+            .collect();
         let sum = |count: fn(&crate::tally::Verdict) -> u64| {
             all.iter().map(|series| series.sum(|run| count(&run.verdict))).sum()
         };
@@ -149,6 +183,13 @@ impl ScenarioFigures {
             p99_at_half_us: half
                 .as_ref()
                 .and_then(|half| Some(half.runs.first()?.counted.latency.p99_us)),
+            ack_p50_us: acknowledgement.as_ref().map(|latency| latency.p50_us),
+            ack_p99_us: acknowledgement.as_ref().map(|latency| latency.p99_us),
+            acknowledged_per_s: peak.spread(|run| run.acknowledged_per_s),
+            delivered_per_s: peak
+                .spread(|run| Some(run.delivered_per_s))
+                .map_or(0.0, |spread| spread.median),
+            floor: floor.as_ref().and_then(Floor::of),
             lost: sum(|verdict| verdict.lost),
             duplicated: sum(|verdict| verdict.duplicated),
             out_of_order: sum(|verdict| verdict.out_of_order),
@@ -177,15 +218,17 @@ mod tests {
         measure::{Measured, Sent, Usage},
         scenario::{Case, Scenario},
         series::Run,
+        span::Counted,
         tally::Verdict,
-        window::Counted,
     };
 
     fn run(messages: u64, cpu: f64) -> Run {
         let counted = Counted { seconds: 2.0, messages, ..Counted::default() };
         let usage = Usage { middle_cpu_seconds: Some(cpu), ..Usage::default() };
         let verdict = Verdict { lost: 1, ..Verdict::default() };
-        Measured { counted, verdict, sent: Sent::default(), usage }.into()
+        let sent = Sent::default();
+        let rated_by_acknowledgements = false;
+        Measured { counted, verdict, sent, usage, rated_by_acknowledgements }.into()
     }
 
     #[test]
@@ -199,7 +242,8 @@ mod tests {
         };
         let mut peak = series(&[(300, 1.2), (320, 1.6), (100, 0.5)]);
         peak.limits.extend([run(400, 1.6), run(400, 1.0), run(400, 1.0)]);
-        let compared = [Compared { peak, tenth: series(&[(30, 0.1)]), half: None }];
+        let (tenth, floor) = (series(&[(30, 0.1)]), Some(series(&[(40, 0.1)])));
+        let compared = [Compared { peak, tenth, half: None, floor }];
         let peers = [
             (Peer::NatsFilter, PeerOutcome::Measured(series(&[(40, 1.0)]))),
             (Peer::JetStreamLazy, PeerOutcome::Skipped("it is not there".to_owned())),
@@ -214,7 +258,8 @@ mod tests {
         assert_eq!(filter["of_limit_range"], serde_json::json!([0.25, 0.8]));
         // For a message: 1.0, 2.0 and 2.0 times the limit's.
         assert_eq!(filter["cpu_of_limit"], 2.0);
-        assert_eq!(filter["lost"], 4);
+        assert_eq!(filter["lost"], 5);
+        assert_eq!(filter["floor"]["msgs_per_s"], 20.0);
         for name in ["p50_us", "p99_us", "duplicated", "out_of_order"] {
             assert!(filter[name].is_number(), "{name}");
         }

@@ -11,7 +11,11 @@ use crate::{
 
 /// Payloads of this size are what the goals speak of, and what peers are measured with.
 pub(super) const MAIN_SIZE: u32 = 128;
-const SIZES: [u32; 2] = [MAIN_SIZE, 1024];
+const LARGE_SIZE: u32 = 1024;
+const SIZES: [u32; 2] = [MAIN_SIZE, LARGE_SIZE];
+/// What the field usually asks for; everything at once is measured at this rate too.
+pub(super) const FLOOR_RATE: f64 = 50_000.0;
+/// In memory; these are compared in every size.
 const SCENARIOS: [Scenario; 6] = [
     Scenario::Forward,
     Scenario::Filter,
@@ -20,6 +24,9 @@ const SCENARIOS: [Scenario; 6] = [
     Scenario::Fanout { subscribers: 4 },
     Scenario::Request { in_flight: 64 },
 ];
+/// With streams and groups; a quick comparison leaves out the larger size.
+const KEPT: [Scenario; 3] =
+    [Scenario::Group { members: 4, durable: false }, Scenario::Durable, Scenario::DurableRoute];
 
 /// How much is measured.
 #[derive(Debug, Clone, Serialize)]
@@ -33,6 +40,9 @@ pub(super) struct Plan {
     pub(super) warm_up_seconds: f64,
     pub(super) batch: u32,
     pub(super) connections: u16,
+    /// Whether every scenario is measured in every size.
+    #[serde(skip)]
+    every_size: bool,
     /// Whether every scenario is measured at half of its peak, or only those that a goal speaks of.
     #[serde(skip)]
     every_half: bool,
@@ -47,6 +57,7 @@ impl Plan {
             warm_up_seconds: 1.0,
             batch: 64,
             connections: 1,
+            every_size: true,
             every_half: true,
         }
     }
@@ -55,9 +66,10 @@ impl Plan {
     pub(super) fn quick() -> Self {
         Self {
             rounds: 3,
-            time_for_rounds: Duration::from_secs(120),
+            time_for_rounds: Duration::from_secs(100),
             seconds: 1.2,
             warm_up_seconds: 0.5,
+            every_size: false,
             every_half: false,
             ..Self::full()
         }
@@ -69,10 +81,18 @@ impl Plan {
     }
 
     pub(super) fn cases(&self) -> Vec<Case> {
-        let cases = SIZES
-            .into_iter()
-            .flat_map(|size| SCENARIOS.into_iter().map(move |scenario| (scenario, size)));
+        let kept = |size| KEPT.iter().filter(move |_| self.every_size || size == MAIN_SIZE);
+        let cases = SIZES.into_iter().flat_map(|size| {
+            SCENARIOS.iter().chain(kept(size)).map(move |scenario| (*scenario, size))
+        });
+        let everything = (Scenario::Everything, LARGE_SIZE);
+        let cases = cases.chain([everything]);
         cases.map(|(scenario, size)| Case { scenario, load: self.load(size) }).collect()
+    }
+
+    /// Whether the case is measured at the rate that is the floor for it.
+    pub(super) fn floor(&self, case: &Case) -> bool {
+        case.scenario == Scenario::Everything
     }
 
     /// Whether the case is measured at half of its peak.
@@ -86,11 +106,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_scenario_is_compared_in_every_size() {
-        let cases = Plan::quick().cases();
-        assert_eq!(cases.len(), 12);
-        assert!(cases.iter().all(|case| case.load.rate.is_none()));
-        let halves = |plan: &Plan| cases.iter().filter(|case| plan.half(case)).count();
-        assert_eq!((halves(&Plan::quick()), halves(&Plan::full())), (1, 12));
+    fn every_scenario_is_compared_in_every_size_unless_it_is_to_be_quick() {
+        let (quick, full) = (Plan::quick(), Plan::full());
+        assert_eq!((quick.cases().len(), full.cases().len()), (16, 19));
+        assert!(full.cases().iter().all(|case| case.load.rate.is_none()));
+        let halves = |plan: &Plan| plan.cases().iter().filter(|case| plan.half(case)).count();
+        assert_eq!((halves(&quick), halves(&full)), (1, 19));
+    }
+
+    #[test]
+    fn everything_at_once_has_a_floor_and_is_in_the_quick_comparison_too() {
+        let plan = Plan::quick();
+        let floors: Vec<_> = plan.cases().into_iter().filter(|case| plan.floor(case)).collect();
+        assert_eq!(floors.len(), 1);
+        assert!(floors.iter().all(|case| case.scenario.name() == "everything"));
     }
 }

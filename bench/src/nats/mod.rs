@@ -19,7 +19,7 @@ use server::Server;
 use crate::{
     compare::peers::{NATS_SERVER, Peer},
     load::Load,
-    measure::{Event, Measured, Measurement, Meter},
+    measure::{Measured, Measurement, Meter},
     process::{Child, Part, Program},
 };
 
@@ -73,14 +73,20 @@ pub(crate) async fn measure(program: &Program, peer: Peer, load: Load) -> anyhow
     let mut middle = vec![server.pid()?];
     let measurement = match peer {
         Peer::NatsTlsFilter | Peer::NatsFilter => {
-            let filter = begin(program, Part::NatsFilter, &task).await?;
+            let filter = Child::begin(program, Part::NatsFilter, &task).await?;
             middle.push(filter.pid()?);
-            let consumer = begin(program, Part::NatsConsumer, &task).await?;
+            let consumer = Child::begin(program, Part::NatsConsumer, &task).await?;
             let mut producer = Child::start(program, Part::NatsProducer)?;
             producer.send(&task).await?;
             let (load, consumer) = (task.load, Some(consumer));
-            let measurement =
-                Measurement { load, producer, consumer, meter: Meter::Consumer, middle };
+            let measurement = Measurement {
+                load,
+                producer,
+                consumer,
+                meter: Meter::Consumer,
+                middle,
+                beside: None,
+            };
             let measured = measurement.run().await;
             // It is needed up to here, and ends when its pipe does.
             drop(filter);
@@ -90,18 +96,8 @@ pub(crate) async fn measure(program: &Program, peer: Peer, load: Load) -> anyhow
             let mut producer = Child::start(program, Part::JetStreamProducer)?;
             producer.send(&task).await?;
             let (load, consumer) = (task.load, None);
-            Measurement { load, producer, consumer, meter: Meter::Producer, middle }
+            Measurement { load, producer, consumer, meter: Meter::Producer, middle, beside: None }
         }
     };
     measurement.run().await
-}
-
-/// Starts a client that says when it is ready.
-async fn begin(program: &Program, part: Part, task: &Task) -> anyhow::Result<Child> {
-    let mut child = Child::start(program, part)?;
-    child.send(task).await?;
-    let Event::Ready = child.receive().await? else {
-        anyhow::bail!("{part} is not ready");
-    };
-    Ok(child)
 }

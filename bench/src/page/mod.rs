@@ -9,7 +9,7 @@ use chart::{Chart, Line, Scale, escaped};
 
 use crate::{
     series::{Run, Series},
-    window::STEP,
+    span::STEP,
 };
 
 const STYLE: &str = "body{font:15px/1.5 system-ui,sans-serif;max-width:900px;margin:2em auto;padding:0 1em}\
@@ -98,8 +98,8 @@ mod tests {
         load::Load,
         measure::{Measured, Sent, Usage},
         scenario::{Case, Scenario},
+        span::Counted,
         tally::Verdict,
-        window::Counted,
     };
 
     #[test]
@@ -115,7 +115,9 @@ mod tests {
                 ..Counted::default()
             };
             let (verdict, sent, usage) = (Verdict::default(), Sent::default(), Usage::default());
-            series.runs.push(Measured { counted, verdict, sent, usage }.into());
+            series.runs.push(
+                Measured { counted, verdict, sent, usage, rated_by_acknowledgements: false }.into(),
+            );
             series
         });
         let page = render("a < b", &series, &series);
