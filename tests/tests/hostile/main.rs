@@ -191,6 +191,8 @@ async fn offend(client: Client, route: &'static str) {
 #[ignore = "prints what ordinary traffic feels of the offenders, and asserts nothing of it"]
 async fn ordinary_traffic_is_measured_quiet_beside_offenders_and_beside_open_breakers() {
     const LONG: Duration = Duration::from_secs(10);
+    /// Tries are made after 1, 3, 7, 15 and 31 seconds, and then after 63.
+    const SETTLED: Duration = Duration::from_secs(35);
     let (router, _folder) = router(USUAL).await;
     let measure = async |what: &str| {
         let ordinary = Ordinary::start(&router).await;
@@ -208,7 +210,9 @@ async fn ordinary_traffic_is_measured_quiet_beside_offenders_and_beside_open_bre
     while open().await < (1 + BROKEN.len()) as f64 {
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    measure("beside open breakers").await;
+    measure("beside breakers that have just opened").await;
+    tokio::time::sleep(SETTLED.saturating_sub(LONG)).await;
+    measure("beside breakers that stay open").await;
     for (mode, ..) in FATAL {
         tokio::spawn(offend(client.clone(), mode));
     }
