@@ -184,6 +184,19 @@ impl Ledger {
         Ok((appended, effects))
     }
 
+    /// Whether a unit only says again what its producers stored before, so that it takes no space.
+    pub(crate) fn holds(&self, unit: &Unit) -> bool {
+        let Unit { appends, step, groups } = unit;
+        let is_seen = |append: &Append| {
+            append.claim().is_some_and(|(producer, claim)| {
+                let known = self.claims.get(&(append.partition.clone(), producer));
+                let opened = self.producers.get(&producer).map(|record| record.epoch);
+                matches!(check_claim(opened, known, &claim), ClaimVerdict::Seen { .. })
+            })
+        };
+        step.is_none() && groups.is_empty() && appends.iter().all(is_seen)
+    }
+
     fn check_group(&self, step: &GroupStep) -> Result<(), CommitError> {
         let GroupStep { group, source, from, .. } = step;
         if !self.places.contains_key(source) {

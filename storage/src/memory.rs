@@ -79,14 +79,19 @@ impl MemoryStorage {
             return Err(CommitError::Fenced { reason });
         }
         let mut inner = self.lock();
-        if grows && inner.full {
-            return Err(CommitError::Full { free: 0, reserve: 1 });
-        }
+        inner.check_room(grows)?;
         change(&mut inner)
     }
 }
 
 impl Inner {
+    fn check_room(&self, grows: bool) -> Result<(), CommitError> {
+        match grows && self.full {
+            true => Err(CommitError::Full { free: 0, reserve: 1 }),
+            false => Ok(()),
+        }
+    }
+
     fn store(&mut self, effects: Vec<Effect>) -> CommitNumber {
         if !effects.is_empty() {
             self.number = CommitNumber(self.number.0 + 1);
@@ -254,7 +259,8 @@ impl Storage for MemoryStorage {
     }
 
     fn commit(&self, unit: Unit) -> BoxFuture<'_, Result<Committed, CommitError>> {
-        ready(self.write(unit.grows(), |inner| {
+        ready(self.write(false, |inner| {
+            inner.check_room(unit.grows() && !inner.ledger.holds(&unit))?;
             let (appends, effects) = inner.ledger.commit(unit)?;
             Ok(Committed { number: inner.store(effects), appends })
         }))
@@ -365,8 +371,10 @@ impl Stored {
 
 #[cfg(test)]
 mod tests {
+    use waypost_protocol::{Producer, Sequence};
+
     use super::*;
-    use crate::{conformance, testing::append};
+    use crate::{Appended, conformance, testing::append};
 
     #[tokio::test]
     async fn it_keeps_what_every_engine_keeps() {
@@ -385,5 +393,25 @@ mod tests {
         storage.trim(append().partition, Retention::default(), 0).await.expect("a trim goes on");
         storage.set_full(false);
         storage.append(append()).await.expect("there is room");
+    }
+
+    #[tokio::test]
+    async fn what_was_stored_and_comes_again_is_never_refused_for_want_of_room() {
+        let storage = MemoryStorage::new(100);
+        let (one, producer) = (NonZeroU32::MIN, ProducerId(1));
+        let by = |sequence: u64| {
+            let (epoch, first_sequence) = (Epoch(0), Sequence(sequence));
+            let mut append = append(0, 1, "x", 0);
+            append.envelope.producer = Some(Producer { id: producer, epoch, first_sequence });
+            append
+        };
+        storage.declare(by(0).partition.stream, one).await.expect("it is new");
+        storage.open_producer(producer, Epoch(0), 0).await.expect("it is new");
+        storage.append(by(0)).await.expect("there is room");
+        storage.set_full(true);
+        let again = storage.append(by(0)).await;
+        assert_eq!(again, Ok(Appended::Duplicate { first_offset: Some(Offset(0)) }));
+        let next = storage.append(by(1)).await;
+        assert!(matches!(next, Err(CommitError::Full { .. })), "{next:?}");
     }
 }

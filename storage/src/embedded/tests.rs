@@ -8,11 +8,11 @@ use std::{
 };
 
 use waypost_core::GroupPosition;
-use waypost_protocol::Pattern;
+use waypost_protocol::{Pattern, Producer, Sequence};
 
 use super::*;
 use crate::{
-    CommitNumber, GroupState, GroupStep, conformance,
+    Appended, CommitNumber, GroupState, GroupStep, conformance,
     testing::{append, partition},
 };
 
@@ -120,8 +120,18 @@ async fn what_arrives_during_a_sync_shares_the_next_one() {
 async fn below_the_reserve_only_what_takes_no_space_goes_on() {
     let folder = tempfile::tempdir().expect("a folder");
     written(folder.path(), 2).await;
+    let mut of_producer = append(0, 1, "x", 0);
+    let (id, epoch, first_sequence) = (ProducerId(1), Epoch(0), Sequence(0));
+    of_producer.envelope.producer = Some(Producer { id, epoch, first_sequence });
+    let storage = open(folder.path());
+    storage.open_producer(id, epoch, 0).await.expect("it is new");
+    storage.append(of_producer.clone()).await.expect("there is room");
+    storage.close().await;
     let config = EmbeddedConfig { reserve_bytes: u64::MAX, ..config(folder.path()) };
     let storage = EmbeddedStorage::open(config).expect("a full store opens");
+    let again = storage.append(of_producer).await;
+    let first_offset = Some(Offset(2));
+    assert_eq!(again, Ok(Appended::Duplicate { first_offset }), "it is stored");
     let refused = storage.append(append(0, 1, "x", 0)).await;
     let Err(error @ CommitError::Full { reserve: u64::MAX, .. }) = refused else {
         panic!("it was to be refused: {refused:?}");
@@ -129,7 +139,7 @@ async fn below_the_reserve_only_what_takes_no_space_goes_on() {
     assert_eq!(error.code().map(waypost_protocol::ErrorCode::name), Some("STORAGE_FULL"));
     let one = Retention { max_messages: Some(1), ..Retention::default() };
     let report = storage.trim(partition(0), one, 0).await.expect("a trim goes on");
-    assert_eq!(report.first, Offset(1));
+    assert_eq!(report.first, Offset(2));
 }
 
 #[tokio::test(flavor = "multi_thread")]

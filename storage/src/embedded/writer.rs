@@ -157,8 +157,12 @@ impl Writer {
                 self.settle(forgotten, reply, group, |count, _| count);
             }
             Request::Commit(unit, reply) => {
-                let committed = self.open_door(unit.grows());
-                let committed = committed.and_then(|()| self.ledger.commit(unit));
+                let room = match self.open_door(unit.grows()) {
+                    // To refuse it would say that it is not stored.
+                    Err(CommitError::Full { .. }) if self.ledger.holds(&unit) => Ok(()),
+                    room => room,
+                };
+                let committed = room.and_then(|()| self.ledger.commit(unit));
                 let tell = |appends, number| Committed { number, appends };
                 self.settle(committed, reply, group, tell);
             }
