@@ -56,8 +56,9 @@ impl GroupLedger {
         Ok(held.len())
     }
 
-    /// Takes note that everything that a member was given up to an offset, under whichever lease, is done. The lease
-    /// that is named must have that offset.
+    /// Takes note that everything that a member was given up to an offset, under this lease or an earlier one, is done.
+    /// The lease that is named must have that offset. What is given out again under a later lease may not have reached
+    /// the member when it spoke.
     ///
     /// # Errors
     ///
@@ -69,7 +70,9 @@ impl GroupLedger {
         through: Offset,
     ) -> Result<usize, SettleError> {
         self.check(member, lease, [through])?;
-        let own = |id: LeaseId| self.leases.get(&id).is_some_and(|lease| lease.member == member);
+        let own = |id: LeaseId| {
+            id <= lease && self.leases.get(&id).is_some_and(|lease| lease.member == member)
+        };
         let held = self.held_in(OffsetRange { first: Offset(0), last: through }, own);
         for offset in &held {
             if let Some(State::Leased(lease)) = self.open.get(offset).map(|open| open.state) {

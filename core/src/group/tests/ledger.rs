@@ -50,7 +50,7 @@ fn an_offset_that_was_not_delivered_is_refused_and_nothing_is_settled() {
 }
 
 #[test]
-fn a_cumulative_acknowledgement_covers_every_lease_of_the_member_up_to_it() {
+fn a_cumulative_acknowledgement_covers_every_earlier_lease_of_the_member_up_to_it() {
     let mut ledger = ledger(6);
     for (lease, to) in [(1, 2), (2, 4), (3, 6)] {
         let given = ledger.candidates(ANN, 0, (Offset(0), Offset(to)), 9);
@@ -59,6 +59,18 @@ fn a_cumulative_acknowledgement_covers_every_lease_of_the_member_up_to_it() {
     assert_eq!(ledger.settle_through(ANN, LeaseId(2), Offset(2)), Ok(3));
     assert_eq!((ledger.floor(), ledger.held()), (Offset(3), 3));
     assert_eq!(ack(&mut ledger, ANN, 1, range(0, 0)), Err(SettleError::StaleLease(LeaseId(1))));
+}
+
+#[test]
+fn a_cumulative_acknowledgement_leaves_what_was_given_out_again_after_its_lease() {
+    let mut ledger = ledger(2);
+    give(&mut ledger, 1, ANN, 0);
+    nack(&mut ledger, 1, 0, 0, 0);
+    assert_eq!(give(&mut ledger, 2, ANN, 0), [(0, 2)]);
+    // Ann may have said so before the second delivery reached her.
+    assert_eq!(ledger.settle_through(ANN, LeaseId(1), Offset(1)), Ok(1));
+    assert_eq!((ledger.floor(), ledger.held_by(ANN)), (Offset(0), 1));
+    assert_eq!(ledger.settle_through(ANN, LeaseId(2), Offset(0)), Ok(1));
 }
 
 #[test]
