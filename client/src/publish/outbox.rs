@@ -101,6 +101,8 @@ pub(super) struct Sealed {
     pub(super) place: Option<Place>,
     pub(super) batch: Batch,
     pub(super) resolver: Resolver,
+    /// It was sent on a stream that was lost, and may have been stored by that.
+    pub(super) is_again: bool,
 }
 
 /// A batch that was given to the stream; empty once its result came.
@@ -108,6 +110,12 @@ pub(super) struct Sealed {
 struct Sent {
     first_sequence: u64,
     sealed: Option<Sealed>,
+}
+
+impl Sealed {
+    fn new(ordinal: u64, destination: Destination, batch: Batch, resolver: Resolver) -> Self {
+        Self { ordinal, destination, place: None, batch, resolver, is_again: false }
+    }
 }
 
 impl Outbox {
@@ -201,7 +209,7 @@ impl Outbox {
         let (ordinal, resolver) = (self.take_ordinal(), Resolver::new());
         let receipt = resolver.receipt(0);
         let batch = batch.clone();
-        self.queue(Sealed { ordinal, destination, place: None, batch, resolver });
+        self.queue(Sealed::new(ordinal, destination, batch, resolver));
         Ok(Some(receipt))
     }
 
@@ -417,7 +425,7 @@ impl Outbox {
     fn force_seal(&mut self, destination: Destination) {
         if let Some((ordinal, resolver, batch)) = self.open.finish(destination) {
             self.placement.filled(destination);
-            self.queue(Sealed { ordinal, destination, place: None, batch, resolver });
+            self.queue(Sealed::new(ordinal, destination, batch, resolver));
         }
     }
 

@@ -178,7 +178,7 @@ impl Producer {
             let hole = lane.and_then(|lane| lane.hole);
             // What stands behind something that is not stored is not stored either.
             if sealed.place.zip(hole).is_some_and(|(place, hole)| place.sequence >= hole) {
-                sealed.place = None;
+                (sealed.place, sealed.is_again) = (None, false);
             }
         }
         for lane in self.lanes.values_mut() {

@@ -4,7 +4,7 @@ use waypost_protocol::{ErrorCode, frame::PublishResult};
 
 use super::{Outbox, Resolved, Sealed};
 use crate::{
-    Disconnected,
+    Disconnected, RouterCode,
     publish::{producer::Followed, receipt::Outcome},
 };
 
@@ -56,6 +56,15 @@ impl Outbox {
                 self.producer.postponed(sealed);
                 Followed::default()
             }
+            Outcome::Rejected { code, message } if sealed.is_again && !has_looked(*code) => {
+                self.sealed_bytes -= sealed.batch.byte_len();
+                let reason = Disconnected::lost(format!(
+                    "it was sent before, and what became of that was not said: {message}"
+                ));
+                resolved.push((sealed.resolver, Outcome::Unknown { reason }));
+                // Had it not been stored, those behind it would be refused as out of sequence.
+                self.producer.stored(destination)
+            }
             outcome => {
                 self.sealed_bytes -= sealed.batch.byte_len();
                 resolved.push((sealed.resolver, outcome.clone()));
@@ -78,7 +87,9 @@ impl Outbox {
     /// topics is unknown, or is to be sent again.
     pub(in super::super) fn handle_lost(&mut self, reason: &Disconnected) -> Vec<Resolved> {
         let sent = self.in_flight.drain(..).filter_map(|sent| sent.sealed);
-        let (stored, routed): (Vec<_>, Vec<_>) = sent.partition(|sealed| sealed.place.is_some());
+        let (mut stored, routed): (Vec<_>, Vec<_>) =
+            sent.partition(|sealed| sealed.place.is_some());
+        stored.iter_mut().for_each(|sealed| sealed.is_again = true);
         let mut again = self.producer.lost(stored);
         let mut resolved = Vec::new();
         if self.options.resend_unknown {
@@ -107,4 +118,9 @@ impl Outbox {
         again.sort_unstable_by_key(|sealed| sealed.ordinal);
         again.into_iter().rev().for_each(|sealed| self.waiting.push_front(sealed));
     }
+}
+
+/// Whether whoever refuses a batch so has looked whether it is stored.
+fn has_looked(code: RouterCode) -> bool {
+    code == ErrorCode::OutOfSequence || code == ErrorCode::StorageFull
 }

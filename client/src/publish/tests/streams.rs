@@ -110,6 +110,28 @@ fn what_has_no_result_is_sent_again_with_its_sequence() {
 }
 
 #[test]
+fn a_refusal_of_what_was_sent_before_tells_nothing_unless_storage_has_looked() {
+    for (code, expected) in [
+        (ErrorCode::ProducerFenced, ["unknown", "unknown"]),
+        (ErrorCode::UnknownPartition, ["unknown", "unknown"]),
+        (ErrorCode::StorageFull, ["rejected", "rejected"]),
+    ] {
+        let mut outbox = with_streams();
+        let receipts = vec![keyed(&mut outbox, 1), keyed(&mut outbox, 1)];
+        assert_eq!(places(&written(&mut outbox)), [(1, 0)]);
+        drop(outbox.handle_lost(&lost()));
+        outbox.begin_stream(Limits::default(), &streams());
+        let again = written(&mut outbox);
+        settle(&mut outbox, rejected(&again[0], code));
+        assert_eq!(outcomes(receipts), expected, "{code:?}");
+        let fresh = vec![keyed(&mut outbox, 1)];
+        let first = written(&mut outbox);
+        settle(&mut outbox, rejected(&first[0], code));
+        assert_eq!(outcomes(fresh), ["rejected"], "it was sent once");
+    }
+}
+
+#[test]
 fn a_forgotten_producer_leaves_unknown_what_was_sent_and_begins_anew() {
     let mut outbox = with_streams();
     let sent = keyed(&mut outbox, 1);
