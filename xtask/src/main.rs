@@ -8,6 +8,7 @@ mod build;
 mod command;
 mod demo;
 mod fuzz;
+mod sim;
 mod wasm_target;
 
 use std::process::ExitCode;
@@ -28,6 +29,8 @@ enum Task {
     Bench(bench::Options),
     /// Run each fuzz target for so many executions each.
     Fuzz(fuzz::Options),
+    /// Simulate clients, router, storage and clocks from seeds, and check every promise of delivery.
+    Sim(sim::Options),
 }
 
 fn main() -> ExitCode {
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
         Task::Plugins => build::plugins().map(|_| ()),
         Task::Bench(options) => bench::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),
+        Task::Sim(options) => sim::run(&options),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,

@@ -1,0 +1,388 @@
+//! The group: a message is with one member at a time, never again after an acknowledgement of it was confirmed or its
+//! dead letter stands; what is kept as done was acknowledged or is a letter; no message overtakes one of its key.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use waypost_core::{GroupName, GroupPosition, LeaseId};
+use waypost_protocol::Offset;
+use waypost_storage::Stored;
+
+use crate::{
+    disk::Disk,
+    message::Content,
+    network::{Connection, Given, Said},
+    router::{ATTEMPTS, LEASE_MS},
+};
+
+/// How a message stands, as the group's members together know it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stand {
+    /// It is with nobody.
+    Open,
+    /// A member has it under a lease until then.
+    Held(Connection, LeaseId, u64),
+    /// It was acknowledged or rejected, and that was taken.
+    Settled,
+}
+
+#[derive(Debug)]
+struct Message {
+    key: Option<u8>,
+    content: Content,
+    stand: Stand,
+    /// A member that had it said that it is done.
+    is_acked: bool,
+    is_confirmed: bool,
+    is_buried: bool,
+    /// How often it was given out, as the last delivery said.
+    attempt: u32,
+    /// Its member returned it: later ones of its key wait until it is done.
+    is_returned: bool,
+}
+
+/// What went out under a lease.
+#[derive(Debug, Default)]
+struct Lease {
+    partition: usize,
+    offsets: BTreeSet<Offset>,
+    /// What its member returned or rejected; what it says of these afterwards is passed over.
+    otherwise: BTreeSet<Offset>,
+}
+
+impl Message {
+    /// Whether it is a dead letter once it fails.
+    fn is_given_up(&self) -> bool {
+        self.attempt >= ATTEMPTS
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Groups {
+    group: GroupName,
+    /// By partition and offset.
+    messages: Vec<Vec<Message>>,
+    leases: BTreeMap<(Connection, LeaseId), Lease>,
+    floors: BTreeMap<usize, Offset>,
+}
+
+impl Groups {
+    pub(super) fn new(group: GroupName, partitions: usize) -> Self {
+        let messages = (0..partitions).map(|_| Vec::new()).collect();
+        Self { group, messages, leases: BTreeMap::new(), floors: BTreeMap::new() }
+    }
+
+    /// Messages that the group is to be given.
+    pub(super) fn stored(&mut self, partition: u32, stored: &Stored) -> Result<(), String> {
+        let log = self.messages.get_mut(partition as usize).ok_or("no such partition")?;
+        for message in stored.batch.iter() {
+            let content = Content::of(message.payload()).ok_or("no publisher made this")?;
+            log.push(Message {
+                key: message.key().and_then(|key| key.first().copied()),
+                content,
+                stand: Stand::Open,
+                is_acked: false,
+                is_confirmed: false,
+                is_buried: false,
+                attempt: 0,
+                is_returned: false,
+            });
+        }
+        Ok(())
+    }
+
+    fn at(&mut self, partition: usize, offset: Offset) -> Result<&mut Message, String> {
+        let index = usize::try_from(offset.0).unwrap_or(usize::MAX);
+        let log = self.messages.get_mut(partition);
+        log.and_then(|log| log.get_mut(index)).ok_or_else(|| format!("nothing stands at {offset}"))
+    }
+
+    pub(super) fn given(
+        &mut self,
+        to: Connection,
+        given: &Given,
+        now_ms: u64,
+        lease_ms: u64,
+    ) -> Result<(), String> {
+        let partition = given.partition as usize;
+        for message in &given.messages {
+            let offset = message.offset;
+            let found = self.at(partition, offset)?;
+            let what = format!("{partition}/{offset}, {:?}", found.content);
+            if found.content != message.content || found.key != message.key {
+                return Err(format!("{what} was given out as {:?}", message.content));
+            }
+            if found.is_confirmed || found.is_buried {
+                let (acked, buried) = (found.is_confirmed, found.is_buried);
+                return Err(format!(
+                    "{what} is given out again: confirmed {acked}, a dead letter {buried}"
+                ));
+            }
+            if let Stand::Held(holder, _, until_ms) = found.stand
+                && until_ms > now_ms
+            {
+                return Err(format!(
+                    "{what} goes to {to:?}, and {holder:?} has it until {until_ms}"
+                ));
+            }
+            found.stand = Stand::Held(to, given.lease, now_ms + lease_ms);
+            found.attempt = message.attempt;
+            if message.attempt > ATTEMPTS {
+                return Err(format!("{what} is given out for the {}th time", message.attempt));
+            }
+            if let Some(key) = message.key {
+                self.check_order(partition, offset, key, now_ms)?;
+            }
+        }
+        let offsets = given.messages.iter().map(|message| message.offset).collect();
+        let lease = Lease { partition, offsets, otherwise: BTreeSet::new() };
+        match self.leases.insert((to, given.lease), lease) {
+            Some(_) => Err(format!("{:?} was used twice", given.lease)),
+            None => Ok(()),
+        }
+    }
+
+    /// Every earlier message of the key is done, or with a member for the first time.
+    fn check_order(
+        &self,
+        partition: usize,
+        offset: Offset,
+        key: u8,
+        now_ms: u64,
+    ) -> Result<(), String> {
+        let before = usize::try_from(offset.0).unwrap_or(usize::MAX);
+        let log = self.messages.get(partition).map(Vec::as_slice).unwrap_or_default();
+        let is_open = |message: &&Message| match message.stand {
+            Stand::Open => !message.is_buried,
+            Stand::Held(_, _, until_ms) => {
+                let is_over = until_ms <= now_ms;
+                if is_over { !message.is_given_up() } else { message.is_returned }
+            }
+            Stand::Settled => false,
+        };
+        let mut earlier = log.iter().take(before).filter(|message| message.key == Some(key));
+        match earlier.rfind(is_open) {
+            Some(earlier) => {
+                Err(format!("{partition}/{offset} overtakes {:?} of its key", earlier.content))
+            }
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn received(&self, given: &Given) -> Result<(), String> {
+        match given.messages.is_empty() {
+            true => Err("a delivery without a message".to_owned()),
+            false => Ok(()),
+        }
+    }
+
+    pub(super) fn said(&mut self, member: Connection, lease: LeaseId, said: &Said) {
+        let through = match said {
+            Said::AckThrough(through) => Some(*through),
+            _ => None,
+        };
+        let of = match through {
+            // Whatever it was given of the partition, under this lease or an earlier one.
+            Some(_) => {
+                let own = self.leases.keys().copied();
+                own.filter(|(to, id)| *to == member && *id <= lease).collect()
+            }
+            None => vec![(member, lease)],
+        };
+        let named = self.leases.get(&(member, lease)).map(|lease| lease.partition);
+        for id in of {
+            let Some(lease) = self.leases.get_mut(&id) else { continue };
+            let said: Vec<Offset> = match said {
+                Said::Extend => Vec::new(),
+                Said::AckThrough(through) if Some(lease.partition) == named => {
+                    lease.offsets.range(..=*through).copied().collect()
+                }
+                Said::AckThrough(_) => Vec::new(),
+                Said::Ack(offsets) => offsets.clone(),
+                Said::Nack(offsets, _) | Said::Reject(offsets) => {
+                    let own = offsets.iter().copied();
+                    lease.otherwise.extend(own);
+                    Vec::new()
+                }
+            };
+            let done: Vec<Offset> =
+                said.into_iter().filter(|offset| !lease.otherwise.contains(offset)).collect();
+            let partition = lease.partition;
+            for offset in done {
+                if let Ok(message) = self.at(partition, offset) {
+                    message.is_acked = true;
+                }
+            }
+        }
+    }
+
+    pub(super) fn heard(
+        &mut self,
+        member: Connection,
+        lease: LeaseId,
+        said: &Said,
+        is_taken: bool,
+        now_ms: u64,
+    ) -> Result<(), String> {
+        if !is_taken {
+            return Ok(());
+        }
+        let Some(found) = self.leases.get(&(member, lease)) else {
+            return Err(format!("{member:?} never had {lease:?}, and was believed: {said:?}"));
+        };
+        let partition = found.partition;
+        let (offsets, becomes): (Vec<Offset>, _) = match said {
+            Said::Extend => {
+                let until_ms = now_ms + LEASE_MS;
+                (found.offsets.iter().copied().collect(), Stand::Held(member, lease, until_ms))
+            }
+            Said::AckThrough(through) => {
+                let own = self
+                    .leases
+                    .iter()
+                    .filter(|((to, _), lease)| *to == member && lease.partition == partition);
+                let offsets = own.flat_map(|(_, lease)| lease.offsets.range(..=*through));
+                (offsets.copied().collect(), Stand::Settled)
+            }
+            Said::Ack(offsets) | Said::Reject(offsets) => (offsets.clone(), Stand::Settled),
+            Said::Nack(offsets, _) => (offsets.clone(), Stand::Open),
+        };
+        let is_failed = becomes == Stand::Open;
+        for offset in offsets {
+            let message = self.at(partition, offset)?;
+            let is_meant = |under: LeaseId| match said {
+                Said::AckThrough(_) => under <= lease,
+                _ => under == lease,
+            };
+            // What is settled already is passed over.
+            if matches!(message.stand, Stand::Held(to, under, _) if to == member && is_meant(under))
+            {
+                let is_given_up = is_failed && message.is_given_up();
+                message.stand = if is_given_up { Stand::Settled } else { becomes };
+                message.is_returned |= is_failed;
+            }
+        }
+        Ok(())
+    }
+
+    /// A member is one no longer; what it had failed if it was lost.
+    pub(super) fn left(&mut self, member: Connection, is_lost: bool) {
+        for message in self.messages.iter_mut().flatten() {
+            if matches!(message.stand, Stand::Held(holder, ..) if holder == member) {
+                let is_given_up = is_lost && message.is_given_up();
+                message.stand = if is_given_up { Stand::Settled } else { Stand::Open };
+            }
+        }
+    }
+
+    pub(super) fn confirmed<T>(
+        &mut self,
+        disk: &Disk<T>,
+        member: Connection,
+        lease: LeaseId,
+        offsets: &[Offset],
+    ) -> Result<(), String> {
+        let kept = self.positions(disk);
+        let own = self.leases.get(&(member, lease)).ok_or("an answer to what nobody said")?;
+        let (partition, otherwise) = (own.partition, own.otherwise.clone());
+        for offset in offsets.iter().filter(|offset| !otherwise.contains(offset)) {
+            let is_kept = kept.get(&partition).is_some_and(|kept| is_done(kept, *offset));
+            let message = self.at(partition, *offset)?;
+            if !is_kept {
+                return Err(format!("{:?} was confirmed before it was kept", message.content));
+            }
+            message.is_confirmed = true;
+        }
+        Ok(())
+    }
+
+    /// A dead letter of the group stands.
+    pub(super) fn buried(
+        &mut self,
+        partition: u32,
+        offset: Offset,
+        content: Content,
+    ) -> Result<(), String> {
+        let message = self.at(partition as usize, offset)?;
+        if message.content != content {
+            return Err(format!("the letter of {content:?} names another message, at {offset}"));
+        }
+        if std::mem::replace(&mut message.is_buried, true) {
+            return Err(format!("{content:?} is two dead letters of the group"));
+        }
+        if message.is_confirmed {
+            return Err(format!("{content:?} is a dead letter after it was acknowledged"));
+        }
+        Ok(())
+    }
+
+    /// The group goes on from what is kept: what members held is with nobody, and what was not kept is open.
+    pub(super) fn begin_anew<T>(&mut self, disk: &Disk<T>) {
+        let kept = self.positions(disk);
+        for (partition, log) in self.messages.iter_mut().enumerate() {
+            for (message, offset) in log.iter_mut().zip(0..) {
+                let position = kept.get(&partition);
+                let is_done = position.is_some_and(|kept| {
+                    let failed = kept.failed.iter().find(|failed| failed.offset.0 == offset);
+                    let failures = failed.map_or(0, |failed| failed.failures);
+                    is_done(kept, Offset(offset)) || failures >= ATTEMPTS
+                });
+                message.stand = if is_done { Stand::Settled } else { Stand::Open };
+                message.is_returned = false;
+            }
+        }
+    }
+
+    fn positions<T>(&self, disk: &Disk<T>) -> BTreeMap<usize, GroupPosition> {
+        let kept = disk.group(&self.group).into_iter();
+        let position =
+            |kept: waypost_storage::KeptGroup| (kept.source.index.0 as usize, kept.state.position);
+        kept.map(position).collect()
+    }
+
+    /// What is kept as done was acknowledged, or is a letter; and each letter is kept as done.
+    pub(super) fn look<T>(&mut self, disk: &Disk<T>) -> Result<(), String> {
+        for (partition, position) in self.positions(disk) {
+            if !position.is_sound() {
+                return Err(format!("an unsound position is kept: {position:?}"));
+            }
+            let before = self.floors.insert(partition, position.floor).unwrap_or_default();
+            if position.floor < before {
+                return Err(format!("the group goes back from {before} to {}", position.floor));
+            }
+            let log = self.messages.get(partition).map(Vec::as_slice).unwrap_or_default();
+            let last = position.done.last().map_or(position.floor.0, |last| last.0 + 1);
+            if last > log.len() as u64 {
+                return Err(format!("the group has done with {last} of {}", log.len()));
+            }
+            for (message, offset) in log.iter().zip(0..) {
+                let is_done = is_done(&position, Offset(offset));
+                let content = message.content;
+                if is_done && !message.is_acked && !message.is_buried {
+                    return Err(format!("{content:?} is kept as done, and nobody said so"));
+                }
+                if !is_done && message.is_buried {
+                    return Err(format!("{content:?} is a dead letter, and is not kept as done"));
+                }
+                if !is_done && message.is_confirmed {
+                    return Err(format!("{content:?} was confirmed, and is not kept as done"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    pub(super) fn finish<T>(&self, disk: &Disk<T>) -> Result<(), String> {
+        let kept = self.positions(disk);
+        for (partition, log) in self.messages.iter().enumerate() {
+            let floor = kept.get(&partition).map_or(Offset(0), |position| position.floor);
+            if floor.0 != log.len() as u64 {
+                return Err(format!("the group came to {floor} of {} in {partition}", log.len()));
+            }
+        }
+        Ok(())
+    }
+}
+
+fn is_done(position: &GroupPosition, offset: Offset) -> bool {
+    offset < position.floor || position.done.contains(offset)
+}
