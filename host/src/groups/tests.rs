@@ -216,6 +216,20 @@ async fn a_lease_that_runs_out_brings_the_message_to_another_and_is_stale() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn places_that_were_settled_before_are_passed_over_though_they_come_last() {
+    let bench = Bench::new(rules()).await;
+    bench.store(0, &["a", "b"]).await;
+    let mut ann = bench.join("mailers", 0).await;
+    let both = given(&mut ann).await;
+    assert_eq!(texts(&both), ["a", "b"]);
+    assert_eq!(say(&ann, &both, &[1], Verb::Ack(true)).await, []);
+    // With the first place the lease has nothing left, and ends.
+    assert_eq!(say(&ann, &both, &[0, 1], Verb::Ack(true)).await, []);
+    let stale = say(&ann, &both, &[1], Verb::Ack(true)).await;
+    assert_eq!(stale[0].code, ErrorCode::StaleLease.number());
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_is_given_back_comes_again_until_it_is_a_dead_letter() {
     let bench = Bench::new(rules()).await;
     bench.store(1, &["bad"]).await;

@@ -71,16 +71,19 @@ impl Task {
             let (_, whole) = self.crew.leased(lease).ok_or(SettleError::StaleLease(lease))?;
             ranges.push(whole);
         }
-        let mut refused = None;
+        let (mut refused, mut is_taken) = (None, false);
         for range in ranges {
             let random = rand::random();
             match self.crew.settle(member, lease, range, &verb, now_ms, random) {
                 Ok(settled) => {
+                    is_taken = true;
                     if let Verb::Reject { .. } = verb {
                         self.note_rejected(settled.0, range, rejected);
                     }
                     self.settled(settled, how);
                 }
+                // The lease has ended with the last of it: the rest was settled before, and is passed over.
+                Err(SettleError::StaleLease(_)) if is_taken => {}
                 Err(error) => drop(refused.get_or_insert(error)),
             }
         }
