@@ -20,8 +20,9 @@ use crate::{
 
 /// After the producer's end, nothing for so long means that nothing comes any more.
 pub(crate) const SILENCE: Duration = Duration::from_secs(3);
-/// Start, connections and end, beside the time of the load.
-const AROUND: Duration = Duration::from_secs(30);
+/// Start, connections and end, beside the time of the load; and what a route over a stream is behind by then, as nobody
+/// who publishes to a stream waits for it.
+const AROUND: Duration = Duration::from_secs(60);
 
 /// What the parent tells whoever produces.
 #[derive(Debug, Serialize, Deserialize)]

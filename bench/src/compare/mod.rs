@@ -121,8 +121,12 @@ pub(crate) async fn run(options: Options, program: &Program) -> anyhow::Result<(
         };
         let tenth = paced(median * 0.1).await?;
         let half = if plan.half(&peak.case()) { Some(paced(median * 0.5).await?) } else { None };
-        let floor =
-            if plan.floor(&peak.case()) { Some(paced(plan::FLOOR_RATE).await?) } else { None };
+        // Beyond its peak there would be nothing to see but a queue that grows.
+        let floor = if plan.floor(&peak.case()) && median >= plan::FLOOR_RATE {
+            Some(paced(plan::FLOOR_RATE).await?)
+        } else {
+            None
+        };
         compared.push(Compared { peak, tenth, half, floor });
     }
 
