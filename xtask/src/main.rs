@@ -6,6 +6,7 @@
 mod bench;
 mod build;
 mod command;
+mod counts;
 mod demo;
 mod fuzz;
 mod sim;
@@ -27,6 +28,8 @@ enum Task {
     Plugins,
     /// Compare a router with a bare QUIC relay and with other brokers, all with optimisation.
     Bench(bench::Options),
+    /// Count the instructions of the hot pieces under valgrind, and hold them against the recorded ones.
+    Counts(counts::Options),
     /// Run each fuzz target for so many executions each.
     Fuzz(fuzz::Options),
     /// Simulate clients, router, storage and clocks from seeds, and check every promise of delivery.
@@ -39,6 +42,7 @@ fn main() -> ExitCode {
         Task::Test => test(),
         Task::Plugins => build::plugins().map(|_| ()),
         Task::Bench(options) => bench::run(&options),
+        Task::Counts(options) => counts::check(&options),
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Sim(options) => sim::run(&options),
     };

@@ -9,7 +9,7 @@ use crate::{
 
 /// Each crate and what it may import of ours, in any section of its manifest. `tests` and `xtask`
 /// run the `waypost` binary as a process, which is no import.
-const MAY_IMPORT: [(&str, &[&str]); 14] = [
+const MAY_IMPORT: [(&str, &[&str]); 15] = [
     ("waypost-protocol", &[]),
     ("waypost-protocol-fuzz", &["waypost-protocol"]),
     ("waypost-core", &["waypost-protocol"]),
@@ -30,6 +30,7 @@ const MAY_IMPORT: [(&str, &[&str]); 14] = [
         ],
     ),
     ("waypost-bench", &["waypost-client"]),
+    ("waypost-counts", &["waypost-core", "waypost-protocol", "waypost-storage"]),
     ("waypost-artefacts", &[]),
     ("waypost-sim", &["waypost-core", "waypost-protocol", "waypost-storage"]),
     ("waypost-tests", &["waypost-client"]),
