@@ -11,6 +11,7 @@ use waypost_core::{Partition, RouteName, StreamName};
 use waypost_protocol::{Offset, ProducerId};
 
 use super::{
+    format,
     keys::{self, CHAIN, PartitionKey},
     records,
     store::{Changes, Space, Store},
@@ -33,6 +34,19 @@ pub enum OpenError {
     /// Another process has the store open.
     #[error("{0} is open in another process; a store has one router")]
     Locked(PathBuf),
+    /// A later version wrote it.
+    #[error(
+        "{path} holds version {found} of the format, and this router knows up to {known}; run the version that wrote \
+         it, or a later one"
+    )]
+    Newer {
+        /// The store.
+        path: PathBuf,
+        /// Its version.
+        found: u32,
+        /// The latest that is known.
+        known: u32,
+    },
     /// The storage library refused its files.
     #[error(
         "{path} does not open: {reason}; restore a copy, or move the folder away to begin anew"
@@ -114,6 +128,7 @@ pub(super) fn open(
         move |source| OpenError::Io { path, source }
     };
     std::fs::create_dir_all(&path).map_err(io(&path))?;
+    format::check(folder)?;
     let library = |error: fjall::Error| match error {
         fjall::Error::Locked => OpenError::Locked(path.clone()),
         other => OpenError::Library { path: path.clone(), reason: other.to_string() },
