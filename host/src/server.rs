@@ -26,7 +26,7 @@ use crate::{
     net::{BindError, NetMetrics, Server, TlsError},
     reload::ReloadMetrics,
     router::{LaneMetrics, Plans, Router, RouterMetrics, Tails},
-    streams::{StorageError, StreamMetrics, StreamSettings, Streams, Upkeep},
+    streams::{StorageError, StreamGauges, StreamMetrics, StreamSettings, Streams, Upkeep},
     wasm::{ChildCompiler, Compiler, EngineError, Sandbox, SandboxMetrics},
     watch::Watcher,
 };
@@ -224,6 +224,7 @@ impl Waypost {
 
         let StreamSettings { trim_interval, forget_producers_after, .. } = settings.streams;
         let streams = Streams::open(settings.streams, stream_metrics).await?;
+        registry.register(Box::new(StreamGauges::new(streams.clone())?))?;
         // No address is bound before every plugin runs: a client never meets a route without its stages.
         deployer.load().await.map_err(StartError::Plugins)?;
         let probation = Probation::start(deployer.clone(), plugins.rollback);

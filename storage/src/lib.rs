@@ -57,7 +57,7 @@ pub use error::{CommitError, DeclareError, ReadError};
 pub use fence::Fence;
 pub use memory::MemoryStorage;
 pub use read::{Bounds, Chunk, Head, ReadLimit, Seek, Stored};
-pub use storage::{AtomicScope, OpenedProducer, Promises, Storage, TrimReport};
+pub use storage::{AtomicScope, DiskUse, OpenedProducer, Promises, Storage, TrimReport};
 pub use unit::{
     Append, Appended, CommitNumber, Committed, GroupState, GroupStep, KeptGroup, MessageId, Origin,
     ParkedMessage, Revision, Step, Unit,

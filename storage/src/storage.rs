@@ -57,6 +57,17 @@ impl fmt::Display for Promises {
     }
 }
 
+/// What an engine takes of a disk that it has for itself or shares with others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DiskUse {
+    /// Bytes that its files take.
+    pub stored_bytes: u64,
+    /// Bytes that are free for it.
+    pub free_bytes: u64,
+    /// What takes space is refused as [`Full`](CommitError::Full) while fewer bytes are free.
+    pub reserve_bytes: u64,
+}
+
 /// What opening a producer found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OpenedProducer {
@@ -89,6 +100,15 @@ pub trait Storage: Send + Sync + 'static {
 
     /// The engine's fence.
     fn fence(&self) -> &Fence;
+
+    /// What the engine takes of its disk; `None` of one that has no disk here.
+    ///
+    /// # Errors
+    ///
+    /// The engine failed.
+    fn disk_use(&self) -> BoxFuture<'_, Result<Option<DiskUse>, ReadError>> {
+        Box::pin(std::future::ready(Ok(None)))
+    }
 
     /// Makes a stream, or finds it as it is.
     ///

@@ -16,7 +16,7 @@ use crate::{
     groups::Groups,
     net::{ConnectionStatus, Connections},
     router::{Explanation, RouteStatus, Router, SubscriptionStatus, TopicStatus},
-    streams::{StreamStatus, Streams},
+    streams::{StorageStatus, StreamStatus, Streams},
 };
 
 /// What there is to tell of once the router routes. The admin server stands before that.
@@ -64,6 +64,8 @@ pub(crate) struct Topics {
 pub(crate) struct StreamList {
     /// In the order of the configuration.
     pub(crate) streams: Vec<StreamStatus>,
+    /// What keeps them.
+    pub(crate) storage: StorageStatus,
 }
 
 /// Every connection.
@@ -130,16 +132,23 @@ pub(super) async fn explain(
     Ok(Json(Explanation { stream, ..router.explain(&topic) }))
 }
 
-/// Every stream, with what its partitions hold.
+/// Every stream, with what its partitions hold, and what all of them take of the disk.
 #[utoipa::path(
     get,
     path = "/api/v1/streams",
     tag = "traffic",
-    responses((status = 200, body = StreamList), (status = 503, body = Refused)),
+    responses(
+        (status = 200, body = StreamList),
+        (status = 500, body = Refused),
+        (status = 503, body = Refused),
+    ),
 )]
 pub(super) async fn streams(State(state): State<AdminState>) -> Result<Json<StreamList>, Refused> {
     let (_, _, streams, _) = state.traffic.of()?;
-    Ok(Json(StreamList { streams: streams.status() }))
+    let storage = streams.storage_status().await;
+    let storage = storage
+        .map_err(|error| Refused::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
+    Ok(Json(StreamList { streams: streams.status(), storage }))
 }
 
 /// Every connection, with its subscriptions.

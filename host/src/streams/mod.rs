@@ -5,6 +5,7 @@
 //! writer's queue before the next frame is read. What waits for storage is bounded in bytes and in number,
 //! and whoever comes later awaits room.
 
+mod gauges;
 mod metrics;
 mod open;
 mod publish;
@@ -25,16 +26,17 @@ use std::{
     time::Duration,
 };
 
+pub use gauges::StreamGauges;
 pub use metrics::StreamMetrics;
 pub use open::StorageError;
 pub use publish::{Appending, ProducerSession, Refused, StreamTarget};
 pub use reader::StreamReader;
-pub use status::{PartitionStatus, StreamStatus};
+pub use status::{PartitionStatus, StorageStatus, StreamStatus};
 use tokio::sync::Semaphore;
 pub use upkeep::Upkeep;
 use waypost_core::{StreamDefinition, StreamTable};
 use waypost_protocol::{Epoch, ProducerId};
-use waypost_storage::{Append, Storage};
+use waypost_storage::{Append, DiskUse, Storage};
 
 /// Requests that wait for storage or for its answer at most. The writer's queue is longer, so that whoever
 /// has one of these places never waits for the queue, and order is that of the places.
@@ -84,6 +86,8 @@ struct Inner {
     /// Numbers of subscriptions that read streams, from the greatest down: routers count theirs up.
     next_reader: AtomicU64,
     stopping: AtomicBool,
+    /// What storage took of its disk when that was looked up last.
+    disk_use: Mutex<Option<DiskUse>>,
 }
 
 /// The publish stream that speaks for a producer.
@@ -121,6 +125,7 @@ impl Streams {
             next_session: AtomicU64::new(1),
             next_reader: AtomicU64::new(u64::MAX),
             stopping: AtomicBool::new(false),
+            disk_use: Mutex::default(),
         }))
     }
 

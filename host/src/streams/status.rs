@@ -1,8 +1,11 @@
 //! What operators are told of streams.
 
+use std::sync::PoisonError;
+
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use waypost_core::{Partition, StreamDefinition};
+use waypost_storage::{DiskUse, ReadError};
 
 use super::Streams;
 
@@ -23,6 +26,20 @@ pub struct StreamStatus {
     pub partitions: Vec<PartitionStatus>,
 }
 
+/// What keeps the streams.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct StorageStatus {
+    /// The engine, and what it promises.
+    pub promises: String,
+    /// Bytes that its folder takes on the disk: more than streams hold, as it has journals, and rewrites what was
+    /// trimmed later. None where nothing is on a disk here.
+    pub disk_bytes: Option<u64>,
+    /// Bytes that are free on that disk.
+    pub free_bytes: Option<u64>,
+    /// Publishes to streams are refused with `STORAGE_FULL` while fewer bytes are free.
+    pub reserve_bytes: Option<u64>,
+}
+
 /// A partition as it stands at this moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct PartitionStatus {
@@ -38,7 +55,48 @@ pub struct PartitionStatus {
     pub bytes: u64,
 }
 
+impl StreamStatus {
+    /// Messages that it keeps.
+    #[must_use]
+    pub fn held_messages(&self) -> u64 {
+        self.partitions.iter().map(|partition| partition.messages).sum()
+    }
+
+    /// Bytes of the batches that it keeps.
+    #[must_use]
+    pub fn held_bytes(&self) -> u64 {
+        self.partitions.iter().map(|partition| partition.bytes).sum()
+    }
+}
+
 impl Streams {
+    /// What keeps them, and what it takes of its disk.
+    ///
+    /// # Errors
+    ///
+    /// Its disk does not tell.
+    pub async fn storage_status(&self) -> Result<StorageStatus, ReadError> {
+        let disk = self.look_up_disk_use().await?;
+        Ok(StorageStatus {
+            promises: self.0.storage.promises().to_string(),
+            disk_bytes: disk.map(|disk| disk.stored_bytes),
+            free_bytes: disk.map(|disk| disk.free_bytes),
+            reserve_bytes: disk.map(|disk| disk.reserve_bytes),
+        })
+    }
+
+    /// Looks up what storage takes of its disk. This walks through its files.
+    pub(super) async fn look_up_disk_use(&self) -> Result<Option<DiskUse>, ReadError> {
+        let disk = self.0.storage.disk_use().await?;
+        *self.0.disk_use.lock().unwrap_or_else(PoisonError::into_inner) = disk;
+        Ok(disk)
+    }
+
+    /// What that was the last time.
+    pub(super) fn last_disk_use(&self) -> Option<DiskUse> {
+        *self.0.disk_use.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Every stream, in the order of the configuration.
     #[must_use]
     pub fn status(&self) -> Vec<StreamStatus> {

@@ -157,3 +157,44 @@ async fn batches_are_decided_in_their_order_wherever_the_turn_of_the_task_ends()
         }
     }
 }
+
+#[tokio::test]
+async fn what_streams_hold_and_what_the_disk_has_left_is_told() {
+    use prometheus::core::Collector as _;
+
+    let folder = tempfile::tempdir().expect("a folder");
+    let config = EmbeddedConfig { reserve_bytes: 4096, ..EmbeddedConfig::new(folder.path()) };
+    let storage = Arc::new(EmbeddedStorage::open(config).expect("a new store"));
+    let streams = streams_in(storage, Retention::default()).await;
+    for _ in 0..3 {
+        append(&streams, None, None).await.expect("it is stored");
+    }
+    let status = streams.storage_status().await.expect("the disk tells");
+    assert_eq!(status.reserve_bytes, Some(4096));
+    assert!(status.disk_bytes > Some(0) && status.free_bytes > Some(0), "{status:?}");
+    assert!(status.promises.contains("the loss of power"), "{status:?}");
+    let gauges = StreamGauges::new(streams).expect("the names are right");
+    let told = gauges.collect();
+    let value = |name: &str| {
+        let family = told.iter().find(|family| family.name() == name);
+        family.map(|family| family.get_metric()[0].get_gauge().value())
+    };
+    assert_eq!(value("waypost_stream_held_messages"), Some(3.0));
+    let bytes = 3.0 * f64::from(u32::try_from(batch("orders.a").byte_len()).expect("it is small"));
+    assert_eq!(value("waypost_stream_held_bytes"), Some(bytes));
+    assert_eq!(value("waypost_storage_reserve_bytes"), Some(4096.0));
+    for name in ["waypost_storage_disk_bytes", "waypost_storage_free_bytes"] {
+        assert!(value(name) > Some(0.0), "{name}");
+    }
+}
+
+#[tokio::test]
+async fn streams_without_a_disk_tell_of_none() {
+    use prometheus::core::Collector as _;
+
+    let (streams, _) = streams(Retention::default());
+    let status = streams.storage_status().await.expect("it is known that there is none");
+    assert_eq!((status.disk_bytes, status.free_bytes, status.reserve_bytes), (None, None, None));
+    let told = StreamGauges::new(streams).expect("the names are right").collect();
+    assert!(told.iter().all(|family| !family.name().starts_with("waypost_storage")));
+}

@@ -1,4 +1,4 @@
-//! What happens by itself: streams give up what they no longer keep, and producers are forgotten.
+//! What happens by itself: streams give up what they no longer keep, producers are forgotten, and the disk is looked at.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ impl Drop for Upkeep {
 }
 
 impl Upkeep {
-    /// Trims and forgets at every interval, on the current runtime.
+    /// Looks at the disk, trims and forgets at every interval, on the current runtime.
     #[must_use]
     pub fn start(streams: Streams, interval: Duration, forget_after: Duration) -> Self {
         Self(tokio::spawn(async move {
@@ -28,6 +28,9 @@ impl Upkeep {
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
             loop {
                 ticks.tick().await;
+                if let Err(error) = streams.look_up_disk_use().await {
+                    tracing::warn!(%error, "it is not known what storage takes of its disk");
+                }
                 if let Err(error) = streams.upkeep(now_ms(), forget_after).await {
                     streams.0.metrics.trim_failures.inc();
                     tracing::error!(%error, "streams keep more than they should; trimming goes on later");

@@ -18,7 +18,7 @@ mod value;
 mod watch;
 mod writer;
 
-use std::{num::NonZeroU32, path::PathBuf, sync::Arc, thread};
+use std::{io, num::NonZeroU32, path::PathBuf, sync::Arc, thread};
 
 use futures_core::future::BoxFuture;
 pub use open::OpenError;
@@ -34,8 +34,9 @@ use waypost_protocol::{Epoch, Offset, ProducerId};
 use writer::{Reply, Request, Writer};
 
 use crate::{
-    AtomicScope, Bounds, Chunk, CommitError, Committed, DeclareError, Fence, Head, KeptGroup,
-    OpenedProducer, ParkedMessage, Promises, ReadError, ReadLimit, Seek, Storage, TrimReport, Unit,
+    AtomicScope, Bounds, Chunk, CommitError, Committed, DeclareError, DiskUse, Fence, Head,
+    KeptGroup, OpenedProducer, ParkedMessage, Promises, ReadError, ReadLimit, Seek, Storage,
+    TrimReport, Unit,
 };
 
 /// How the embedded engine works.
@@ -84,6 +85,8 @@ impl EmbeddedConfig {
 #[derive(Debug)]
 pub struct EmbeddedStorage {
     shared: Arc<Shared>,
+    folder: PathBuf,
+    reserve_bytes: u64,
     store: Option<Store>,
     reads: Arc<Semaphore>,
     requests: Option<mpsc::Sender<Request>>,
@@ -122,7 +125,7 @@ impl EmbeddedStorage {
         let thread = thread.map_err(no_thread)?;
         let reads = Arc::new(Semaphore::new(config.reads.max(1)));
         let (store, requests, writer) = (Some(opened.store), Some(requests), Some(thread));
-        Ok(Self { shared, store, reads, requests, writer })
+        Ok(Self { shared, folder, reserve_bytes, store, reads, requests, writer })
     }
 
     /// Commits what waits already and closes the store.
@@ -187,6 +190,16 @@ impl Storage for EmbeddedStorage {
 
     fn fence(&self) -> &Fence {
         &self.shared.fence
+    }
+
+    fn disk_use(&self) -> BoxFuture<'_, Result<Option<DiskUse>, ReadError>> {
+        let (folder, reserve_bytes) = (self.folder.clone(), self.reserve_bytes);
+        Box::pin(self.read_disk(move |_| {
+            let failed = |error: io::Error| ReadError::Failed(error.to_string());
+            let stored_bytes = space::used_bytes(&folder).map_err(failed)?;
+            let free_bytes = space::free_bytes(&folder).map_err(failed)?;
+            Ok(Some(DiskUse { stored_bytes, free_bytes, reserve_bytes }))
+        }))
     }
 
     fn declare(

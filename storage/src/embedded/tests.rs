@@ -143,6 +143,24 @@ async fn below_the_reserve_only_what_takes_no_space_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_it_takes_of_the_disk_grows_with_what_it_keeps() {
+    let folder = tempfile::tempdir().expect("a folder");
+    written(folder.path(), 1).await;
+    let config = EmbeddedConfig { reserve_bytes: 4096, ..config(folder.path()) };
+    let storage = EmbeddedStorage::open(config).expect("the store opens");
+    let told = async || storage.disk_use().await.expect("it is readable").expect("it has a disk");
+    let before = told().await;
+    assert_eq!(before.reserve_bytes, 4096);
+    assert!(before.free_bytes > 0, "{before:?}");
+    let payload = "x".repeat(1 << 20);
+    for _ in 0..4 {
+        storage.append(append(0, 1, &payload, 0)).await.expect("it is stored");
+    }
+    let after = told().await;
+    assert!(after.stored_bytes >= before.stored_bytes + (2 << 20), "{before:?} {after:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_store_is_open_in_one_place() {
     let folder = tempfile::tempdir().expect("a folder");
     let storage = open(folder.path());
