@@ -13,6 +13,7 @@ mod group;
 mod incoming;
 mod isolation;
 mod lane;
+mod lifetime;
 mod producer;
 mod retention;
 mod retry;
@@ -44,6 +45,7 @@ pub use group::{
 pub use incoming::{Attempt, IncomingAction, IncomingLoad, IncomingPolicy};
 pub use isolation::{AfterFailure, DEFAULT_FAILED_CALLS, Isolation};
 pub use lane::lane_of;
+pub use lifetime::{BadLifetime, Lifetime, Lifetimes, Living, check_lifetimes};
 pub use producer::{Claim, ClaimVerdict, MAX_RUNS, ProducerState, Run, check_claim};
 pub use retention::{Aged, Extent, Retention, Trimmed};
 pub use retry::{Parking, Place, RetryPolicy};

@@ -2,7 +2,7 @@
 
 use std::num::NonZeroU32;
 
-use waypost_protocol::{Batch, MessageView, Pattern, partition_of};
+use waypost_protocol::{Batch, MessageView, Pattern, TimeToLive, partition_of};
 
 use crate::{PartitionIndex, Retention, RouteDefinition, RouteTable, StreamName};
 
@@ -17,6 +17,8 @@ pub struct StreamDefinition {
     pub partitions: NonZeroU32,
     /// What each of them keeps.
     pub retention: Retention,
+    /// How long messages live that do not say so themselves.
+    pub ttl: Option<TimeToLive>,
 }
 
 /// Which stream of a table.
@@ -220,6 +222,7 @@ mod tests {
             topics: topics.iter().map(|text| Pattern::parse(text).expect("a pattern")).collect(),
             partitions: NonZeroU32::new(partitions).expect("it is not zero"),
             retention: Retention::default(),
+            ttl: None,
         };
         StreamTable::new(vec![
             stream("orders", &["orders.>", "refunds"], 4),

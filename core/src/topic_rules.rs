@@ -5,7 +5,7 @@
 
 use std::{fmt, ops::Range, sync::Arc};
 
-use waypost_protocol::{Batch, Pattern};
+use waypost_protocol::{Batch, Pattern, TimeToLive};
 
 use crate::RouteTable;
 
@@ -57,6 +57,8 @@ pub struct TopicRule {
     pub on_full: OnFull,
     /// How long a subscription may take nothing while such a message waits, in milliseconds.
     pub block_max_ms: u64,
+    /// How long messages live that do not say so themselves.
+    pub ttl: Option<TimeToLive>,
 }
 
 /// Rules in their order. Whatever waits under one has it by itself, so that others may stand here meanwhile.
@@ -144,6 +146,7 @@ mod tests {
             pattern: Pattern::parse(text).expect("a pattern"),
             on_full: OnFull::DropOldest,
             block_max_ms: 1,
+            ttl: None,
         };
         TopicRules::new(patterns.iter().map(rule).collect())
     }

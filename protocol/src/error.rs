@@ -74,6 +74,7 @@ error_codes! {
     MessageTooLarge = 207 "MESSAGE_TOO_LARGE" stays "A message is larger than agreed." "Split it, or carry a reference to its content."
     TooManyHeaders = 208 "TOO_MANY_HEADERS" stays "A message has more headers than agreed." "Put data into the payload."
     CountMismatch = 209 "COUNT_MISMATCH" closes "The frame names another number of messages than its batch holds." "Check the client library."
+    BadTtl = 210 "BAD_TTL" stays "A message's time to live is not a whole number of milliseconds from 1 to 3155760000000." "Set the header wp-ttl to such a number in decimal, or leave it out."
     SystemTopic = 301 "SYSTEM_TOPIC" stays "Topics that begin with $ belong to the router." "Publish to a topic of your own."
     BadPattern = 302 "BAD_PATTERN" stays "The pattern breaks the grammar." "A topic with * for one level or a final > for the rest."
     CreditTooSmall = 303 "CREDIT_TOO_SMALL" stays "The subscription's credit could not carry the largest message." "Grant more bytes."

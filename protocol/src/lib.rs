@@ -18,6 +18,7 @@ mod limits;
 mod proto;
 pub mod request;
 mod topic;
+mod ttl;
 
 pub use batch::{
     Batch, BatchBuilder, BatchError, Column, CreatedColumn, HeaderError, Headers, HeadersBuilder,
@@ -36,6 +37,7 @@ pub use limits::{
 };
 pub use request::{Inbox, InboxError};
 pub use topic::{Pattern, PatternError, PatternLevel, Topic, TopicError, check_topic};
+pub use ttl::{BadTtl, TTL, TimeToLive};
 
 /// The application protocol that both sides name in the TLS handshake.
 pub const ALPN: &[u8] = b"waypost/1";

@@ -1,6 +1,6 @@
 //! Why a message was not taken for publishing.
 
-use waypost_protocol::{BatchError, ErrorCode, HeaderError, TopicError};
+use waypost_protocol::{BadTtl, BatchError, ErrorCode, HeaderError, TopicError};
 
 use crate::Disconnected;
 
@@ -19,6 +19,9 @@ pub enum PublishError {
     /// A header breaks its bounds.
     #[error(transparent)]
     Header(#[from] HeaderError),
+    /// It is no time to live.
+    #[error(transparent)]
+    Ttl(#[from] BadTtl),
     /// There are more headers than agreed with the router.
     #[error("the message has {count} headers, {limit} are agreed with the router")]
     TooManyHeaders {
@@ -68,6 +71,7 @@ impl PublishError {
             Self::MessageTooLarge { .. } => ErrorCode::MessageTooLarge,
             Self::Batch(error) => error.code(),
             Self::Scattered => ErrorCode::Misplaced,
+            Self::Ttl(_) => ErrorCode::BadTtl,
             Self::NoRequest | Self::Closed(_) => return None,
         })
     }

@@ -2,10 +2,10 @@
 
 use std::{
     borrow::Cow,
-    time::{SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use waypost_protocol::{Headers, HeadersBuilder};
+use waypost_protocol::{Headers, HeadersBuilder, TTL, TimeToLive};
 
 use crate::PublishError;
 
@@ -66,6 +66,15 @@ impl<'a> Message<'a> {
     pub fn headers(mut self, headers: Headers<'_>) -> Self {
         self.headers.extend(headers);
         self
+    }
+
+    /// How long it lives, from when the router takes it in. Afterwards nobody is handed it any more.
+    ///
+    /// # Errors
+    ///
+    /// Less than a millisecond, or more than a hundred years.
+    pub fn ttl(self, ttl: Duration) -> Result<Self, PublishError> {
+        self.header(TTL, TimeToLive::from_duration(ttl)?.to_string())
     }
 
     /// When it was made, in milliseconds since the Unix epoch; the time of publishing unless set.

@@ -12,6 +12,7 @@ fn rule(on_full: OnFull) -> Option<Arc<TopicRule>> {
         pattern: Pattern::parse(on_full.name()).expect("a pattern"),
         on_full,
         block_max_ms: 1,
+        ttl: None,
     };
     TopicRules::new(OnFull::ALL.map(rule).into()).of(on_full.name()).cloned()
 }

@@ -4,6 +4,7 @@ use std::{
     collections::VecDeque,
     io::{self, IsTerminal as _},
     path::PathBuf,
+    time::Duration,
 };
 
 use anyhow::{anyhow, bail};
@@ -17,7 +18,7 @@ use super::{
     lines::{Line, Lines, MessageOptions},
     output::{Format, OutcomeOptions, write_line},
     progress::{Progress, tell},
-    values::destination,
+    values::{destination, time_to_live},
 };
 
 /// Receipts that are waited for once so many lines are under way.
@@ -38,6 +39,10 @@ pub(super) struct Options {
     /// than 2 MiB is rejected.
     #[arg(long, default_value = "-")]
     file: PathBuf,
+    /// How long each message lives, from when the router takes it in, as in 500ms, 30s, 10m or 1h. Afterwards nobody is
+    /// handed it any more.
+    #[arg(long, value_name = "TIME", value_parser = time_to_live)]
+    ttl: Option<Duration>,
     #[command(flatten)]
     message: MessageOptions,
     #[command(flatten)]
@@ -106,6 +111,9 @@ async fn send_lines(
         }
         for (name, value) in options.message.headers() {
             message = message.header(name, value)?;
+        }
+        if let Some(ttl) = options.ttl {
+            message = message.ttl(ttl)?;
         }
         match publisher.publish(message).await {
             Ok(receipt) => tally.push(number, receipt).await?,

@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 use anyhow::Context as _;
 use tokio::io::{AsyncBufRead, BufReader};
 use waypost_client::{From, GroupStart};
-use waypost_protocol::{HeaderError, HeadersBuilder, Offset, Topic};
+use waypost_protocol::{HeaderError, HeadersBuilder, Offset, TimeToLive, Topic};
 
 use crate::time::now_ms;
 
@@ -88,6 +88,12 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
         _ => return Err(format!("{unit:?} is no unit; write ms, s, m or h")),
     };
     Ok(Duration::from_millis(number.saturating_mul(milliseconds)))
+}
+
+/// As [`duration`], within what a message may live.
+pub(super) fn time_to_live(text: &str) -> Result<Duration, String> {
+    let duration = duration(text)?;
+    TimeToLive::from_duration(duration).map(|_| duration).map_err(|error| error.to_string())
 }
 
 /// Opens a file, or standard input for `-`.

@@ -9,7 +9,7 @@ use crate::{net::NetSettings, router::RouterSettings};
 
 /// The keys that keep what they were until the router is started anew. All others hold as soon as the
 /// configuration is reloaded.
-pub(super) const RESTART: [&str; 28] = [
+pub(super) const RESTART: [&str; 29] = [
     "admin.address",
     "admin.enabled",
     "admin.insecure_no_auth",
@@ -38,6 +38,7 @@ pub(super) const RESTART: [&str; 28] = [
     "stream.retention.max_bytes",
     "stream.retention.max_messages",
     "stream.topics",
+    "stream.ttl_ms",
 ];
 
 /// The keys in which a configuration differs from what runs.

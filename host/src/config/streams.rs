@@ -12,7 +12,7 @@ use super::{
     scalar::Complaint,
     section::Section,
     sections::{LONGEST_MS, MOST_BYTES},
-    topics::DraftTopic,
+    topics::{DraftTopic, time_to_live},
 };
 
 /// A hundred years: whoever keeps longer sets no bound.
@@ -87,12 +87,15 @@ pub(super) fn read_stream(section: &mut Section<'_, '_>) -> DraftStream {
         section.reader.error(place, "stream.topics is empty", PATTERNS_HINT);
     }
     let partitions = section.integer("partitions", 1, 1..=1024);
+    let ttl = time_to_live(section);
+    // What follows the heading of a table belongs to that table, and so it comes last.
     let retention = section.section("retention", retention);
     let definition = name.filter(|_| !topics.is_empty()).map(|name| StreamDefinition {
         name,
         topics,
         partitions: NonZeroU32::new(partitions).unwrap_or(NonZeroU32::MIN),
         retention,
+        ttl,
     });
     DraftStream { path: section.path.clone(), definition }
 }

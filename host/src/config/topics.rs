@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use waypost_core::{OnFull, TopicRule, TopicRules};
-use waypost_protocol::Pattern;
+use waypost_protocol::{Pattern, TimeToLive};
 
 use super::{key::Kind, reader::Reader, scalar::Complaint, section::Section, sections::LONGEST_MS};
 
@@ -34,8 +34,15 @@ pub(super) fn read_topic(section: &mut Section<'_, '_>, block_max: Duration) -> 
             default
         }
     };
-    let rule = pattern.map(|pattern| TopicRule { pattern, on_full, block_max_ms });
+    let ttl = time_to_live(section);
+    let rule = pattern.map(|pattern| TopicRule { pattern, on_full, block_max_ms, ttl });
     DraftTopic { path: section.path.clone(), rule }
+}
+
+/// How long messages live that do not say so themselves; nothing would be delivered at zero, so that it can say that
+/// there is no end.
+pub(super) fn time_to_live(section: &mut Section<'_, '_>) -> Option<TimeToLive> {
+    TimeToLive::from_ms(section.integer("ttl_ms", 0, 0..=TimeToLive::MAX.ms())).ok()
 }
 
 /// What is dropped waits for nobody.

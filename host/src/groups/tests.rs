@@ -39,6 +39,7 @@ impl Bench {
                 topics: vec![Pattern::parse(pattern).expect("a pattern")],
                 partitions: NonZeroU32::new(partitions).expect("it is not zero"),
                 retention: Retention::default(),
+                ttl: None,
             };
             let declared = storage.declare(definition.name.clone(), definition.partitions).await;
             declared.expect("it is new");

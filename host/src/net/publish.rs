@@ -6,6 +6,7 @@
 use bytes::Bytes;
 use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use tokio::sync::mpsc;
+use waypost_core::check_lifetimes;
 use waypost_protocol::{
     Batch, Epoch, ErrorCode, Frame, ProducerId, Sequence,
     frame::{Committed, Outcome, ProducerOpened, Publish, PublishResult, Rejected},
@@ -128,6 +129,9 @@ async fn admit(
     }
     if let Err(Refusal { code, message }) = permit(&peer.identity, Action::Publish(&batch)) {
         return refused(code, message.to_owned());
+    }
+    if let Err(bad) = check_lifetimes(&batch) {
+        return refused(ErrorCode::BadTtl, bad.to_string());
     }
     let streams = &peer.shared.streams;
     if publish.stream.is_empty() {

@@ -125,6 +125,7 @@ impl Fanout {
         block_max: Duration,
         metrics: Arc<RouterMetrics>,
     ) -> Self {
+        streams.set_topic_rules(&rules);
         let rules = TopicRules::new(rules);
         metrics.announce_rules(&rules);
         let fanout = Self {
@@ -147,6 +148,7 @@ impl Fanout {
 
     /// What holds for topics from now on. What waits in a queue stays under the rule that it came under.
     pub(super) fn set_rules(&self, rules: Vec<TopicRule>) {
+        self.streams.set_topic_rules(&rules);
         let next = Arc::new(TopicRules::new(rules));
         self.metrics.announce_rules(&next);
         let before = self.rules.swap(next.clone());

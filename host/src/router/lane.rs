@@ -322,14 +322,18 @@ impl Lane {
             return;
         };
         let lineage = Lineage::published(first.ingest_ms);
+        let living = jobs.iter();
+        let living =
+            living.filter_map(|job| self.pipeline.living_of(job.batch.clone(), job.ingest_ms));
+        let living: Vec<Batch> = living.collect();
         let mut is_whole = true;
-        match Batch::join(jobs.iter().map(|job| &job.batch)) {
+        match Batch::join(&living) {
+            None if living.is_empty() => {}
             Some(batch) => is_whole = self.pipeline.run(Traced::untraced(batch), lineage).await,
             // More than a length can say, which no policy allows.
             None => {
-                for job in &jobs {
-                    let batch = Traced::untraced(job.batch.clone());
-                    is_whole &= self.pipeline.run(batch, lineage).await;
+                for batch in living {
+                    is_whole &= self.pipeline.run(Traced::untraced(batch), lineage).await;
                 }
             }
         }

@@ -317,9 +317,25 @@ impl Subscription {
         self.receiver.slow().await;
     }
 
-    /// The next delivery, or why there is none.
+    /// The next delivery, or why there is none. Messages whose time to live is over are passed over.
     pub async fn recv(&mut self) -> Received {
-        self.receiver.recv().await
+        loop {
+            let Delivery { batch, envelope } = match self.receiver.recv().await {
+                Received::Delivery(delivery) => delivery,
+                ended @ Received::Ended(_) => return ended,
+            };
+            let streams = &self.router.0.fanout.streams;
+            let Some(living) = streams.living(&batch, envelope.ingest_ms) else {
+                return Received::Delivery(Delivery { batch, envelope });
+            };
+            if let Some(batch) = batch.gather(&living) {
+                let envelope = match envelope.base_offset {
+                    Some(_) => Arc::new(envelope.gather(&living)),
+                    None => envelope,
+                };
+                return Received::Delivery(Delivery { batch, envelope });
+            }
+        }
     }
 }
 

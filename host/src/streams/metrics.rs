@@ -17,6 +17,8 @@ pub struct StreamMetrics {
     pub refused: IntCounterVec,
     /// Messages that were given up, by the bound that asked for it.
     pub trimmed: IntCounterVec,
+    /// Messages that were not handed on because their time to live was over.
+    pub expired: IntCounterVec,
     /// Producers that were forgotten.
     pub forgotten: IntCounter,
     /// Rounds of trimming that failed.
@@ -63,6 +65,12 @@ impl StreamMetrics {
                 "waypost_stream_trimmed_messages_total",
                 "Messages that retention gave up, by the bound that asked for it",
                 &["stream", "bound"],
+            )?,
+            expired: counters(
+                "waypost_expired_messages_total",
+                "Messages whose time to live was over when they were to be handed to a subscription, a group or a \
+                 route, by their stream or the pattern of their topic table",
+                &["topics"],
             )?,
             forgotten: counter(
                 "waypost_producers_forgotten_total",

@@ -6,6 +6,7 @@
 //! and whoever comes later awaits room.
 
 mod gauges;
+mod lifetimes;
 mod metrics;
 mod open;
 mod publish;
@@ -26,6 +27,7 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 pub use gauges::StreamGauges;
 pub use metrics::StreamMetrics;
 pub use open::StorageError;
@@ -34,7 +36,7 @@ pub use reader::StreamReader;
 pub use status::{PartitionStatus, StorageStatus, StreamStatus};
 use tokio::sync::Semaphore;
 pub use upkeep::Upkeep;
-use waypost_core::{StreamDefinition, StreamTable};
+use waypost_core::{Lifetimes, StreamDefinition, StreamTable};
 use waypost_protocol::{Epoch, ProducerId};
 use waypost_storage::{Append, DiskUse, Storage};
 
@@ -88,6 +90,8 @@ struct Inner {
     stopping: AtomicBool,
     /// What storage took of its disk when that was looked up last.
     disk_use: Mutex<Option<DiskUse>>,
+    /// How long messages live that do not say so, of topics of streams and of others.
+    lifetimes: ArcSwap<Lifetimes>,
 }
 
 /// The publish stream that speaks for a producer.
@@ -114,7 +118,7 @@ impl Streams {
         metrics: StreamMetrics,
     ) -> Self {
         table.all().iter().for_each(|stream| metrics.announce(stream));
-        Self(Arc::new(Inner {
+        let streams = Self(Arc::new(Inner {
             table,
             storage,
             metrics,
@@ -126,7 +130,10 @@ impl Streams {
             next_reader: AtomicU64::new(u64::MAX),
             stopping: AtomicBool::new(false),
             disk_use: Mutex::default(),
-        }))
+            lifetimes: ArcSwap::default(),
+        }));
+        streams.set_topic_rules(&[]);
+        streams
     }
 
     /// No streams at all.
@@ -142,6 +149,12 @@ impl Streams {
     #[must_use]
     pub fn table(&self) -> &StreamTable {
         &self.0.table
+    }
+
+    /// What they count.
+    #[cfg(test)]
+    pub(crate) fn metrics(&self) -> &StreamMetrics {
+        &self.0.metrics
     }
 
     /// What keeps them.

@@ -20,6 +20,7 @@ type Read = (Cursor<dyn Storage>, Offset, Result<Option<Chunk>, ReadError>);
 
 /// Partitions that are read side by side, each in its order.
 pub struct StreamReader {
+    streams: Streams,
     id: SubscriptionId,
     pattern: Pattern,
     reading: FuturesUnordered<BoxFuture<'static, Read>>,
@@ -85,7 +86,8 @@ impl Streams {
         }
         let (pattern, ready) = (pattern.clone(), VecDeque::new());
         let id = SubscriptionId(self.0.next_reader.fetch_sub(1, Ordering::Relaxed));
-        Ok(StreamReader { id, pattern, reading, ready, source: None, resting: None })
+        let streams = self.clone();
+        Ok(StreamReader { streams, id, pattern, reading, ready, source: None, resting: None })
     }
 
     /// Where reading begins in a partition.
@@ -141,8 +143,13 @@ impl StreamReader {
     pub async fn next(&mut self) -> Option<Result<(Batch, Envelope), Refused>> {
         loop {
             while let Some(stored) = self.ready.pop_front() {
-                if let Some(found) = self.select(stored) {
-                    return Some(Ok(found));
+                let ingest_ms = stored.envelope.ingest_ms;
+                let Some((batch, envelope)) = self.select(stored) else { continue };
+                let Some(living) = self.streams.living(&batch, ingest_ms) else {
+                    return Some(Ok((batch, envelope)));
+                };
+                if let Some(part) = batch.gather(&living) {
+                    return Some(Ok((part, envelope.gather(&living))));
                 }
             }
             if let Some(cursor) = self.resting.take() {

@@ -25,6 +25,7 @@ async fn streams_in(storage: Arc<dyn Storage>, retention: Retention) -> Streams 
         topics: vec![Pattern::parse("orders.>").expect("a pattern")],
         partitions: NonZeroU32::MIN,
         retention,
+        ttl: None,
     };
     let declared = storage.declare(definition.name.clone(), definition.partitions).await;
     declared.expect("it is new");
@@ -177,7 +178,7 @@ async fn what_streams_hold_and_what_the_disk_has_left_is_told() {
     let told = gauges.collect();
     let value = |name: &str| {
         let family = told.iter().find(|family| family.name() == name);
-        family.map(|family| family.get_metric()[0].get_gauge().value())
+        family.map(|family| family.get_metric()[0].get_gauge().get_value())
     };
     assert_eq!(value("waypost_stream_held_messages"), Some(3.0));
     let bytes = 3.0 * f64::from(u32::try_from(batch("orders.a").byte_len()).expect("it is small"));

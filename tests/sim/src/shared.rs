@@ -99,6 +99,7 @@ impl Layout {
             topics: vec![Pattern::parse(topics).expect("a pattern")],
             partitions: NonZeroU32::new(partitions).unwrap_or(NonZeroU32::MIN),
             retention: Retention::default(),
+            ttl: None,
         };
         let source = stream("orders", "orders.>", partitions[0]);
         let outputs = stream("made", "made.>", partitions[1]);

@@ -13,6 +13,7 @@ fn streams() -> StreamTable {
         topics: vec![Pattern::parse(topic).expect("a pattern")],
         partitions: NonZeroU32::new(partitions).expect("it is not zero"),
         retention: Retention::default(),
+        ttl: None,
     };
     StreamTable::new(vec![stream("four", "four.>", 4), stream("one", "one", 1)])
 }

@@ -38,6 +38,10 @@ impl Task {
         };
         let within = (stored.base, stored.end());
         let candidates = self.crew.candidates(offer, within, MOST_MESSAGES, now_ms);
+        let candidates = self.living(partition, &stored, candidates);
+        let (Some(seat), Some(part)) = (self.seats.get(&member), self.parts.get(partition)) else {
+            return;
+        };
         if candidates.is_empty() {
             return;
         }
@@ -79,6 +83,37 @@ impl Task {
         }
     }
 
+    /// Passes over those whose time to live ended while they waited.
+    fn living(
+        &mut self,
+        partition: usize,
+        stored: &Stored,
+        mut candidates: Vec<Candidate>,
+    ) -> Vec<Candidate> {
+        let (streams, ingest_ms) = (&self.groups.0.streams, stored.envelope.ingest_ms);
+        if !streams.has_expired(&stored.batch, ingest_ms) {
+            return candidates;
+        }
+        let indices: Vec<u32> = candidates.iter().filter_map(|each| index(stored, each)).collect();
+        let Some(batch) = stored.batch.gather(&indices) else { return candidates };
+        let Some(living) = streams.living(&batch, ingest_ms) else { return candidates };
+        let mut place = 0_u32;
+        let over: Vec<Candidate> = candidates
+            .extract_if(.., |_| {
+                place += 1;
+                living.binary_search(&(place - 1)).is_err()
+            })
+            .collect();
+        self.crew.with_ledger(partition, |ledger| {
+            for Candidate { offset, .. } in over {
+                ledger.lost(offset, Offset(offset.0.saturating_add(1)));
+            }
+        });
+        self.touch(partition);
+        self.crew.look_again(partition);
+        candidates
+    }
+
     fn count(&self, candidates: &[Candidate]) {
         let metrics = &self.groups.0.metrics;
         metrics.count(&metrics.delivered, &self.name, candidates.len() as u64);
@@ -89,12 +124,14 @@ impl Task {
     }
 }
 
+/// The place of a candidate in its batch.
+fn index(stored: &Stored, candidate: &Candidate) -> Option<u32> {
+    u32::try_from(candidate.offset.0.saturating_sub(stored.base.0)).ok()
+}
+
 /// As many of the candidates as make a batch of at most so many bytes; `None` when not even the first does.
 fn pick(stored: &Stored, mut candidates: Vec<Candidate>, bytes: usize) -> Option<Picked> {
-    let index = |candidate: &Candidate| {
-        u32::try_from(candidate.offset.0.saturating_sub(stored.base.0)).ok()
-    };
-    let indices: Vec<u32> = candidates.iter().filter_map(index).collect();
+    let indices: Vec<u32> = candidates.iter().filter_map(|each| index(stored, each)).collect();
     let gathered = stored.batch.gather(&indices)?;
     let count = if gathered.byte_len() <= bytes {
         gathered.len()

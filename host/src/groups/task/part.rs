@@ -239,7 +239,8 @@ impl Task {
         self.crew.look_again(partition);
     }
 
-    /// Takes the messages of a batch that was read; those of other topics are passed over.
+    /// Takes the messages of a batch that was read; those of other topics, and those whose time to live is over, are
+    /// passed over.
     fn admit(&mut self, partition: usize, stored: Stored) {
         let messages = messages(&stored, stored.envelope.ingest_ms);
         let single = stored.batch.single_topic().map(|topic| self.pattern.matches(topic));
@@ -250,9 +251,14 @@ impl Task {
                 message.is_some_and(|message| self.pattern.matches(message.topic()))
             }
         };
+        let living = self.groups.0.streams.living(&stored.batch, stored.envelope.ingest_ms);
+        let lives = |index: usize| {
+            let index = u32::try_from(index).unwrap_or(u32::MAX);
+            living.as_ref().is_none_or(|living| living.binary_search(&index).is_ok())
+        };
         self.crew.with_ledger(partition, |ledger| {
             for (index, message) in messages.into_iter().enumerate() {
-                match matches(index) {
+                match matches(index) && lives(index) {
                     true => ledger.admit(message),
                     false => ledger.skip(message.offset),
                 }

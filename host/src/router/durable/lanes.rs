@@ -125,8 +125,8 @@ impl LaneParts {
         };
         let reading = async {
             let Begun { progress, parked } = begun;
-            let (storage, from) = (fanout.streams.storage(), progress.read());
-            let reading = Reading::new(route.clone(), storage, state.clone(), from);
+            let from = progress.read();
+            let reading = Reading::new(route.clone(), &fanout.streams, state.clone(), from);
             let collecting = Collecting::new(partition.clone(), progress, drafts);
             let outlet = Outlet::collecting(route.clone(), fanout.clone(), Box::new(collecting));
             let changes = plans.changes();

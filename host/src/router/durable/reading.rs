@@ -8,7 +8,7 @@ use waypost_protocol::{Offset, Pattern};
 use waypost_storage::{Cursor, ReadLimit, Storage, Stored};
 
 use super::LaneState;
-use crate::router::tail::pass;
+use crate::{router::tail::pass, streams::Streams};
 
 /// What is read at once, beyond its largest batch.
 const READ: ReadLimit = ReadLimit { max_batches: 64, max_bytes: 1 << 20 };
@@ -18,6 +18,7 @@ const LETTERS: &str = "$dead.";
 /// A lane's place in its partition.
 pub(super) struct Reading {
     route: RouteName,
+    streams: Streams,
     cursor: Option<Cursor<dyn Storage>>,
     state: Arc<LaneState>,
     /// Read and not taken yet.
@@ -45,14 +46,15 @@ pub(super) struct Taken {
 impl Reading {
     pub(super) fn new(
         route: RouteName,
-        storage: &Arc<dyn Storage>,
+        streams: &Streams,
         state: Arc<LaneState>,
         from: Offset,
     ) -> Self {
         // A partition that has bounds has a head.
-        let cursor = Cursor::new(storage.clone(), state.partition.clone(), from).ok();
+        let cursor = Cursor::new(streams.storage().clone(), state.partition.clone(), from).ok();
+        let streams = streams.clone();
         let (ready, since) = (VecDeque::new(), Instant::now());
-        Self { route, cursor, state, ready, since, next: from, is_failing: false }
+        Self { route, streams, cursor, state, ready, since, next: from, is_failing: false }
     }
 
     /// Resolves when there is something to be taken, and by the policy enough of it. Dropping the future loses
@@ -120,7 +122,7 @@ impl Reading {
             if !is_alike(stored) || !(pieces.is_empty() || fits) {
                 break;
             }
-            if let Some(piece) = select(stored, source, self.next) {
+            if let Some(piece) = self.living(stored, select(stored, source, self.next)) {
                 messages += piece.batch().len();
                 bytes += piece.batch().byte_len();
                 pieces.push(piece);
@@ -132,6 +134,17 @@ impl Reading {
         // A letter that may go into no route says so by its hops.
         let input = Traced::join(&pieces).filter(|_| !(is_at_limit && lineage.is_letter));
         Some(Taken { input, lineage, is_at_limit, end: self.next })
+    }
+}
+
+impl Reading {
+    /// What lives of the messages that a route takes of a batch.
+    fn living(&self, stored: &Stored, taken: Option<Traced>) -> Option<Traced> {
+        let taken = taken?;
+        match self.streams.living(taken.batch(), stored.envelope.ingest_ms) {
+            None => Some(taken),
+            Some(living) => taken.gather(&living),
+        }
     }
 }
 

@@ -15,6 +15,9 @@ impl Pipeline {
     /// Runs a batch that came out of a route.
     pub(in crate::router) async fn run_chained(&mut self, job: ChainedJob) {
         let ChainedJob { batch, lineage, ticket } = job;
+        let Some(batch) = self.living_of(batch, lineage.ingest_ms) else {
+            return ticket.settle();
+        };
         if self.run(Traced::untraced(batch), lineage).await {
             ticket.settle();
         }

@@ -21,7 +21,7 @@ use super::{
     plans::{Plan, Plans},
     stage::{Stage, StageFailure},
 };
-use crate::time::now_ms;
+use crate::{streams::Streams, time::now_ms};
 
 /// A lane's stages with their instances.
 pub(super) struct Pipeline {
@@ -30,6 +30,7 @@ pub(super) struct Pipeline {
     /// How the route ran when the lane looked last; it stays when the route is taken away.
     plan: Arc<Plan>,
     metrics: Arc<RouterMetrics>,
+    streams: Streams,
     instances: Instances,
     outlet: Outlet,
     waiting: Waiting,
@@ -101,7 +102,9 @@ impl Pipeline {
         let route = plan.definition.name.clone();
         let instances = Instances::new(route.clone(), metrics.clone(), fanout.taps.clone());
         let waiting = Waiting::new(route.clone(), plan.definition.retry, metrics.clone());
-        let mut pipeline = Self { route, plans, plan, metrics, instances, outlet, waiting, inbox };
+        let streams = fanout.streams.clone();
+        let mut pipeline =
+            Self { route, plans, plan, metrics, streams, instances, outlet, waiting, inbox };
         pipeline.waiting.set_stages(&pipeline.plan.stages);
         pipeline
     }
@@ -125,6 +128,11 @@ impl Pipeline {
     fn may_look(&self) -> bool {
         let plan = self.plans.of(&self.route);
         plan.is_none_or(|plan| !self.waiting.waits_at_other_than(&plan.stages))
+    }
+
+    /// The messages of a batch of memory topics whose time to live is not over; `None` when there are none.
+    pub(super) fn living_of(&self, batch: Batch, ingest_ms: u64) -> Option<Batch> {
+        self.streams.living_of(batch, ingest_ms)
     }
 
     /// When the lane closes a batch.

@@ -39,6 +39,7 @@ impl Stand {
                 topics: vec![Pattern::parse(topics).expect("a pattern")],
                 partitions,
                 retention: Retention::default(),
+                ttl: None,
             };
             let declared = storage.declare(definition.name.clone(), partitions).await;
             declared.expect("it is new");

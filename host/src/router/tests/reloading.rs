@@ -340,7 +340,8 @@ async fn the_rules_of_topics_are_replaced() {
     let limits = QueueLimits { messages: 2, bytes: 1 << 20 };
     let pattern = Pattern::parse("a").expect("a pattern");
     let mut slow = router.subscribe(ConnectionId(9), &pattern, limits);
-    let dropping = |on_full| TopicRule { pattern: pattern.clone(), on_full, block_max_ms: 1 };
+    let dropping =
+        |on_full| TopicRule { pattern: pattern.clone(), on_full, block_max_ms: 1, ttl: None };
     router.set_topics(vec![dropping(waypost_core::OnFull::DropNewest)]);
     for number in 0..5 {
         assert_eq!(publish(&router, &batch("a", [number])).await, COMMITTED);

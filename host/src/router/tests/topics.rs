@@ -1,13 +1,14 @@
 //! Topics with rules of their own, straight from the publisher and behind a route.
 
 use waypost_core::OnFull;
+use waypost_protocol::TimeToLive;
 
 use super::*;
 
 fn rule(pattern: &str, on_full: OnFull, block_max: Duration) -> TopicRule {
     let pattern = Pattern::parse(pattern).expect("a pattern");
     let block_max_ms = u64::try_from(block_max.as_millis()).expect("it is short");
-    TopicRule { pattern, on_full, block_max_ms }
+    TopicRule { pattern, on_full, block_max_ms, ttl: None }
 }
 
 fn rules() -> Vec<TopicRule> {
@@ -120,4 +121,27 @@ async fn what_waits_stays_under_its_rule_when_others_come_and_series_of_former_r
     assert_eq!(publish(&router, &mixed(&[("old.b", "o2")])).await, COMMITTED);
     assert_eq!(drained(&mut subscription, 1).await, ["o2"]);
     assert_eq!(dropped(&router, "old.>", OnFull::DropOldest), 1);
+}
+
+#[tokio::test]
+async fn what_waited_longer_than_it_lives_is_not_handed_out() {
+    let hour = TimeToLive::from_ms(3_600_000).expect("a time to live");
+    let brief = TimeToLive::from_ms(1).expect("a time to live");
+    let rules = [("brief.>", Some(brief)), ("long.>", Some(hour))].map(|(pattern, ttl)| {
+        TopicRule { ttl, ..rule(pattern, OnFull::Block, BLOCK_MAX) }
+    });
+    let router = router_with(Vec::new(), rules.into());
+    let mut subscription = small(&router, ">", 9);
+    let messages = [("brief.a", "1"), ("long.a", "2"), ("other", "3"), ("brief.b", "4")];
+    assert_eq!(publish(&router, &mixed(&messages)).await, COMMITTED);
+    assert_eq!(publish(&router, &mixed(&messages[..1])).await, COMMITTED);
+    assert_eq!(publish(&router, &mixed(&[("other", "5")])).await, COMMITTED);
+    let before = crate::time::now_ms();
+    while crate::time::now_ms() <= before {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(drained(&mut subscription, 3).await, ["2", "3", "5"]);
+    let expired = &router.0.fanout.streams.metrics().expired;
+    assert_eq!(expired.with_label_values(&["brief.>"]).get(), 3);
+    assert_eq!(expired.with_label_values(&["long.>"]).get(), 0);
 }
