@@ -55,7 +55,7 @@ pub use route::{
     RouteSetError, RouteStart, StageDefinition, StageName, StreamName, check_routes,
 };
 pub use stream::{Partition, PartitionIndex};
-pub use streams::{Misplaced, StreamDefinition, StreamId, StreamTable};
+pub use streams::{Fsync, Misplaced, StreamDefinition, StreamId, StreamTable};
 pub use table::{EntryId, RouteTable};
 pub use tap::TapBudget;
 pub use topic_rules::{OnFull, TopicRule, TopicRules};

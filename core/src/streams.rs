@@ -1,10 +1,46 @@
 //! Which stream a topic belongs to, and whether a batch belongs where its publisher puts it.
 
-use std::num::NonZeroU32;
+use std::{fmt, num::NonZeroU32};
 
 use waypost_protocol::{Batch, MessageView, Pattern, TimeToLive, partition_of};
 
 use crate::{PartitionIndex, Retention, RouteDefinition, RouteTable, StreamName};
+
+/// When what is stored of a stream is synced to the disk.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Fsync {
+    /// Before it is acknowledged; one sync carries what arrived during the last.
+    #[default]
+    Group,
+    /// Some time later. It is unsafe: the loss of power takes what was acknowledged.
+    None,
+}
+
+impl Fsync {
+    /// All of them, in the order in which they are told.
+    pub const ALL: [Self; 2] = [Self::Group, Self::None];
+
+    /// Its name in configurations.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Group => "group",
+            Self::None => "none",
+        }
+    }
+
+    /// What has this name.
+    #[must_use]
+    pub fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|each| each.name() == name)
+    }
+}
+
+impl fmt::Display for Fsync {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
 
 /// A stream as the configuration has it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -19,6 +55,8 @@ pub struct StreamDefinition {
     pub retention: Retention,
     /// How long messages live that do not say so themselves.
     pub ttl: Option<TimeToLive>,
+    /// When what is stored is synced.
+    pub fsync: Fsync,
 }
 
 /// Which stream of a table.
@@ -223,6 +261,7 @@ mod tests {
             partitions: NonZeroU32::new(partitions).expect("it is not zero"),
             retention: Retention::default(),
             ttl: None,
+            fsync: Fsync::default(),
         };
         StreamTable::new(vec![
             stream("orders", &["orders.>", "refunds"], 4),

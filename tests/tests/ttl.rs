@@ -58,8 +58,7 @@ async fn clock_moves_on() {
 
 /// The next payloads of a pattern, from the oldest that is there, with their offsets.
 async fn read(client: &Client, pattern: &str, count: usize) -> Vec<(String, u64)> {
-    let options =
-        SubscriberOptions { from: Some(From::Beginning), ..SubscriberOptions::default() };
+    let options = SubscriberOptions { from: Some(From::Beginning), ..SubscriberOptions::default() };
     let mut subscriber = client.subscribe(pattern, options).await.expect("a stream keeps it");
     let mut read = Vec::new();
     for _ in 0..count {
@@ -103,7 +102,12 @@ async fn what_is_over_goes_to_nobody_and_holds_nobody_up() {
     }
     // Everything is done, with what was passed over in front and behind.
     let done = async {
-        while !router.admin("/api/v1/groups/workers").await.expect("it tells").contains("\"offset\":5") {
+        while !router
+            .admin("/api/v1/groups/workers")
+            .await
+            .expect("it tells")
+            .contains("\"offset\":5")
+        {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     };

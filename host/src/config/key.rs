@@ -27,6 +27,7 @@ pub(super) enum Kind {
     Digest,
     List,
     OnFull,
+    Fsync,
     Start,
     Table,
 }
@@ -49,6 +50,7 @@ impl Kind {
             Self::Digest => "write the 64 digits that waypost plugin list --output json prints",
             Self::List => "write texts in brackets, [\"log\", \"metrics\"]",
             Self::OnFull => "write \"block\", \"drop-newest\" or \"drop-oldest\"",
+            Self::Fsync => "write \"group\" or \"none\"",
             Self::Start => "write \"end\" or \"beginning\"",
             Self::Table => "write keys and values in braces, { minimum = 4.5 }",
         }
@@ -68,6 +70,7 @@ impl fmt::Display for Kind {
             Self::Digest => "digest",
             Self::List => "list",
             Self::OnFull => "policy",
+            Self::Fsync => "fsync",
             Self::Start => "start",
             Self::Table => "table",
         })

@@ -9,7 +9,7 @@ use crate::{net::NetSettings, router::RouterSettings};
 
 /// The keys that keep what they were until the router is started anew. All others hold as soon as the
 /// configuration is reloaded.
-pub(super) const RESTART: [&str; 29] = [
+pub(super) const RESTART: [&str; 30] = [
     "admin.address",
     "admin.enabled",
     "admin.insecure_no_auth",
@@ -32,6 +32,7 @@ pub(super) const RESTART: [&str; 29] = [
     "storage.reserve_bytes",
     "storage.tail_bytes",
     "storage.trim_interval_ms",
+    "stream.fsync",
     "stream.name",
     "stream.partitions",
     "stream.retention.max_age_ms",

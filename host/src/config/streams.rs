@@ -2,7 +2,7 @@
 
 use std::{num::NonZeroU32, path::PathBuf, time::Duration};
 
-use waypost_core::{Retention, StreamDefinition, StreamName, StreamTable};
+use waypost_core::{Fsync, Retention, StreamDefinition, StreamName, StreamTable};
 use waypost_protocol::Pattern;
 
 use super::{
@@ -88,6 +88,9 @@ pub(super) fn read_stream(section: &mut Section<'_, '_>) -> DraftStream {
     }
     let partitions = section.integer("partitions", 1, 1..=1024);
     let ttl = time_to_live(section);
+    let fsync = section.text("fsync", Kind::Fsync, Fsync::Group, |text| {
+        Fsync::parse(text).ok_or_else(|| Complaint::new("which is no kind of sync"))
+    });
     // What follows the heading of a table belongs to that table, and so it comes last.
     let retention = section.section("retention", retention);
     let definition = name.filter(|_| !topics.is_empty()).map(|name| StreamDefinition {
@@ -96,6 +99,7 @@ pub(super) fn read_stream(section: &mut Section<'_, '_>) -> DraftStream {
         partitions: NonZeroU32::new(partitions).unwrap_or(NonZeroU32::MIN),
         retention,
         ttl,
+        fsync,
     });
     DraftStream { path: section.path.clone(), definition }
 }

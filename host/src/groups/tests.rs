@@ -40,6 +40,7 @@ impl Bench {
                 partitions: NonZeroU32::new(partitions).expect("it is not zero"),
                 retention: Retention::default(),
                 ttl: None,
+                fsync: waypost_core::Fsync::default(),
             };
             let declared = storage.declare(definition.name.clone(), definition.partitions).await;
             declared.expect("it is new");

@@ -1,8 +1,8 @@
 //! Opens storage and declares the streams of the configuration.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
-use waypost_core::{StreamName, StreamTable};
+use waypost_core::{Fsync, StreamName, StreamTable};
 use waypost_storage::{
     DeclareError, EmbeddedConfig, EmbeddedStorage, MemoryStorage, OpenError, Storage as _,
 };
@@ -65,6 +65,7 @@ impl Streams {
             cache_bytes: settings.cache_bytes,
             max_producers: settings.max_producers,
             accept_loss: settings.accept_loss,
+            unsynced: unsynced(&table),
             ..EmbeddedConfig::new(&folder)
         };
         if settings.accept_loss {
@@ -88,6 +89,12 @@ impl Streams {
             let declared = storage.declare(stream.clone(), definition.partitions).await;
             declared.map_err(|source| StorageError::Declare { stream, source })?;
         }
+        for stream in unsynced(&table) {
+            tracing::warn!(
+                %stream,
+                "stream.fsync = \"none\" is unsafe: the loss of power takes what was acknowledged of this stream"
+            );
+        }
         tracing::info!(
             folder = %folder.display(),
             streams = table.all().len(),
@@ -96,6 +103,12 @@ impl Streams {
         );
         Ok(Self::new(table, storage, queue_bytes, metrics))
     }
+}
+
+/// The streams that are not synced before they are acknowledged.
+fn unsynced(table: &StreamTable) -> BTreeSet<StreamName> {
+    let unsynced = table.all().iter().filter(|stream| stream.fsync == Fsync::None);
+    unsynced.map(|stream| stream.name.clone()).collect()
 }
 
 fn refused(folder: PathBuf, source: OpenError) -> StorageError {

@@ -5,6 +5,7 @@ use std::sync::PoisonError;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 use waypost_core::{Partition, StreamDefinition};
+use waypost_protocol::TimeToLive;
 use waypost_storage::{DiskUse, ReadError};
 
 use super::Streams;
@@ -22,6 +23,10 @@ pub struct StreamStatus {
     pub max_bytes: Option<u64>,
     /// What it keeps of each partition, in messages; without it, however many.
     pub max_messages: Option<u64>,
+    /// When a publish is acknowledged: after the sync, `group`, or once it is written, `none`, which is unsafe.
+    pub fsync: String,
+    /// How long messages live that do not say so themselves, in milliseconds; without it, for ever.
+    pub ttl_ms: Option<u64>,
     /// Its partitions, from the first.
     pub partitions: Vec<PartitionStatus>,
 }
@@ -129,6 +134,8 @@ impl Streams {
             max_age_ms: retention.max_age_ms,
             max_bytes: retention.max_bytes,
             max_messages: retention.max_messages,
+            fsync: stream.fsync.name().to_owned(),
+            ttl_ms: stream.ttl.map(TimeToLive::ms),
             partitions: partitions.collect(),
         }
     }

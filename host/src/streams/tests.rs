@@ -26,6 +26,7 @@ async fn streams_in(storage: Arc<dyn Storage>, retention: Retention) -> Streams 
         partitions: NonZeroU32::MIN,
         retention,
         ttl: None,
+        fsync: waypost_core::Fsync::default(),
     };
     let declared = storage.declare(definition.name.clone(), definition.partitions).await;
     declared.expect("it is new");

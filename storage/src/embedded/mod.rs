@@ -18,7 +18,7 @@ mod value;
 mod watch;
 mod writer;
 
-use std::{io, num::NonZeroU32, path::PathBuf, sync::Arc, thread};
+use std::{collections::BTreeSet, io, num::NonZeroU32, path::PathBuf, sync::Arc, thread};
 
 use futures_core::future::BoxFuture;
 pub use open::OpenError;
@@ -60,6 +60,9 @@ pub struct EmbeddedConfig {
     pub reads: usize,
     /// Open a store that lost acknowledged commits all the same.
     pub accept_loss: bool,
+    /// Streams whose batches are acknowledged once they are written, without a wait for the sync. The loss of power
+    /// may take the newest of them, never any of the middle.
+    pub unsynced: BTreeSet<StreamName>,
 }
 
 impl EmbeddedConfig {
@@ -76,6 +79,7 @@ impl EmbeddedConfig {
             max_producers: 100_000,
             reads: 16,
             accept_loss: false,
+            unsynced: BTreeSet::new(),
         }
     }
 }
@@ -117,6 +121,8 @@ impl EmbeddedStorage {
             folder: folder.clone(),
             reserve_bytes,
             group_bytes,
+            unsynced: config.unsynced,
+            is_behind: false,
         };
         writer.show_all();
         let (requests, receiver) = mpsc::channel(config.queue.max(1));

@@ -205,7 +205,7 @@ fn accept(store: &Store, recovered: CommitNumber) -> fjall::Result<()> {
     let value = Bytes::copy_from_slice(&recovered.0.to_be_bytes());
     let mut changes = Changes::new();
     changes.insert((Space::State, keys::ACCEPTED.to_vec()), Some(value));
-    store.commit(changes)
+    store.commit(changes, true)
 }
 
 /// The file of the number is found again after a loss of power only if its folder was synced.

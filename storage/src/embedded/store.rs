@@ -84,9 +84,11 @@ impl Store {
         }
     }
 
-    /// Writes the changes at once and syncs them.
-    pub(super) fn commit(&self, changes: Changes) -> fjall::Result<()> {
-        let mut batch = self.database.batch().durability(Some(PersistMode::SyncData));
+    /// Writes the changes at once, and with them syncs whatever was written before, if they are to be synced.
+    pub(super) fn commit(&self, changes: Changes, is_synced: bool) -> fjall::Result<()> {
+        // What is handed to the system outlives the process, though not the loss of power.
+        let mode = if is_synced { PersistMode::SyncData } else { PersistMode::Buffer };
+        let mut batch = self.database.batch().durability(Some(mode));
         for ((space, key), value) in changes {
             match value {
                 Some(value) => batch.insert(self.keyspace(space), key, value),
@@ -99,6 +101,11 @@ impl Store {
     /// Syncs the journal: what was recovered may be in the memory of the system only.
     pub(super) fn sync(&self) -> fjall::Result<()> {
         self.database.persist(PersistMode::SyncAll)
+    }
+
+    /// Syncs what was written without a sync.
+    pub(super) fn sync_data(&self) -> fjall::Result<()> {
+        self.database.persist(PersistMode::SyncData)
     }
 
     /// Bytes that are not written into tables yet. The library bounds them only while one of its threads is

@@ -1,5 +1,7 @@
 //! The engine on a real disk: the suite, restarts, what it refuses to open, and the reserve.
 
+mod unsynced;
+
 use std::{
     fs,
     num::NonZeroU32,

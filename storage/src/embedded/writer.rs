@@ -4,8 +4,15 @@
 //! It takes a request, and every further one that waits already, applies them to the ledger in order, and
 //! writes their effects as one commit under the next number. Readers and askers hear of it after the sync.
 //! The first failure raises the fence: nothing is written after it, and no sync is tried again.
+//!
+//! Units of streams that are not synced are answered, and shown to readers, before the sync of the commit that carries
+//! them, and a commit that carries nothing else is not synced at all. All commits stand in one journal in their order, so that
+//! the next sync covers them, and what the loss of power takes is the end. The library moves what fills its memory into
+//! tables on its own account, and would make the part of a commit last whose other part was never synced: before it
+//! comes to that every commit is synced.
 
 use std::{
+    collections::BTreeSet,
     num::NonZeroU32,
     path::PathBuf,
     sync::{
@@ -44,6 +51,10 @@ const UNWRITTEN_BYTES: u64 = 512 << 20;
 const SLOWED_STEP: Duration = Duration::from_millis(20);
 const SLOWED_STEPS: u32 = 50;
 
+/// Every commit is synced while so much is in memory that is not in tables yet: at 64 MiB the library begins to
+/// move what one keyspace has there.
+const SYNCED_FROM_BYTES: u64 = 48 << 20;
+
 /// What is asked of the writer.
 pub(super) enum Request {
     Declare(StreamName, NonZeroU32, Reply<(), DeclareError>),
@@ -54,6 +65,11 @@ pub(super) enum Request {
 }
 
 pub(super) type Reply<T, E = CommitError> = oneshot::Sender<Result<T, E>>;
+
+/// Whether everything is written into tables after a commit.
+fn is_flushed(number: CommitNumber) -> bool {
+    number.0.is_multiple_of(u64::from(CHAIN / 4))
+}
 
 /// What an asker is told after the commit.
 type Answer = Box<dyn FnOnce(Result<CommitNumber, CommitError>) + Send>;
@@ -68,6 +84,10 @@ pub(super) struct Writer {
     pub(super) folder: PathBuf,
     pub(super) reserve_bytes: u64,
     pub(super) group_bytes: usize,
+    /// The streams that are not synced.
+    pub(super) unsynced: BTreeSet<StreamName>,
+    /// Something was written and not synced.
+    pub(super) is_behind: bool,
 }
 
 /// What one commit carries.
@@ -75,6 +95,17 @@ pub(super) struct Writer {
 struct Group {
     changes: Changes,
     bytes: usize,
+    /// What is told after the write.
+    written: Told,
+    /// What is told after the sync.
+    synced: Told,
+    /// The partitions that something is told of after the sync: nothing that follows there is told before.
+    awaited: BTreeSet<Partition>,
+}
+
+/// What readers and askers are told.
+#[derive(Default)]
+struct Told {
     effects: Vec<Effect>,
     answers: Vec<Answer>,
 }
@@ -112,6 +143,7 @@ impl Writer {
             }
             self.write(group, &sync);
         }
+        self.catch_up();
         drop(sync);
         // It ends with its channel; what it could still say stands in the fence.
         drop(beside.map(thread::JoinHandle::join));
@@ -157,6 +189,7 @@ impl Writer {
                 self.settle(forgotten, reply, group, |count, _| count);
             }
             Request::Commit(unit, reply) => {
+                let is_synced = self.is_synced(&unit);
                 let room = match self.open_door(unit.grows()) {
                     // To refuse it would say that it is not stored.
                     Err(CommitError::Full { .. }) if self.ledger.holds(&unit) => Ok(()),
@@ -164,7 +197,7 @@ impl Writer {
                 };
                 let committed = room.and_then(|()| self.ledger.commit(unit));
                 let tell = |appends, number| Committed { number, appends };
-                self.settle(committed, reply, group, tell);
+                self.settle_as(is_synced, committed, reply, group, tell);
             }
             Request::Trim(partition, retention, now_ms, reply) => {
                 let trimmed = self.open_door(false);
@@ -212,7 +245,17 @@ impl Writer {
         Ok((TrimReport { trimmed, first, more }, effects))
     }
 
-    /// Adds the effects to the group, and the answer to those that are given after its commit.
+    /// Whether the answer to a unit waits for the sync.
+    fn is_synced(&self, unit: &Unit) -> bool {
+        let appended = unit.appends.iter().map(|append| &append.partition);
+        let sources = unit.step.iter().map(|step| &step.source);
+        let of_groups = unit.groups.iter().map(|step| &step.source);
+        let mut touched = appended.chain(sources).chain(of_groups);
+        self.unsynced.is_empty()
+            || touched.any(|partition| !self.unsynced.contains(&partition.stream))
+    }
+
+    /// As [`settle_as`](Self::settle_as), with an answer that waits for the sync.
     fn settle<T: Send + 'static, R: Send + 'static, E: From<CommitError> + Send + 'static>(
         &self,
         outcome: Result<(T, Vec<Effect>), E>,
@@ -220,14 +263,37 @@ impl Writer {
         group: &mut Group,
         tell: impl FnOnce(T, CommitNumber) -> R + Send + 'static,
     ) {
+        self.settle_as(true, outcome, reply, group, tell);
+    }
+
+    /// Adds the effects to the group, and the answer to those that are given after its commit.
+    fn settle_as<T: Send + 'static, R: Send + 'static, E: From<CommitError> + Send + 'static>(
+        &self,
+        is_synced: bool,
+        outcome: Result<(T, Vec<Effect>), E>,
+        reply: Reply<R, E>,
+        group: &mut Group,
+        tell: impl FnOnce(T, CommitNumber) -> R + Send + 'static,
+    ) {
+        let mut is_synced = is_synced;
         let outcome = outcome.map(|(value, effects)| {
+            let touched = effects.iter().filter_map(|effect| match effect {
+                Effect::Place(partition, _) => Some(partition),
+                _ => None,
+            });
+            is_synced |= touched.clone().any(|partition| group.awaited.contains(partition));
+            if is_synced {
+                group.awaited.extend(touched.cloned());
+            }
+            let told = if is_synced { &mut group.synced } else { &mut group.written };
             for effect in effects {
                 group.bytes = group.bytes.saturating_add(self.encode(&effect, &mut group.changes));
-                group.effects.push(effect);
+                told.effects.push(effect);
             }
             value
         });
-        group.answers.push(Box::new(move |committed| {
+        let told = if is_synced { &mut group.synced } else { &mut group.written };
+        told.answers.push(Box::new(move |committed| {
             let told = outcome.and_then(|value| Ok(tell(value, committed?)));
             // Whoever asked may have gone.
             drop(reply.send(told));
@@ -235,49 +301,107 @@ impl Writer {
     }
 
     fn write(&mut self, group: Group, sync: &SyncSender<()>) {
-        let Group { changes, effects, answers, .. } = group;
-        let outcome = if changes.is_empty() { Ok(self.number) } else { self.commit(changes) };
-        if outcome.is_ok() {
-            // Full means that a sync is about to begin.
-            let _ = sync.try_send(());
-            self.shared.publish(effects, |partition| self.key(partition));
+        let Group { changes, bytes, written, synced, .. } = group;
+        if changes.is_empty() {
+            let number = Ok(self.number);
+            written.answers.into_iter().chain(synced.answers).for_each(|tell| tell(number.clone()));
+            return;
         }
-        for answer in answers {
-            answer(outcome.clone());
+        let filled = self.store.unwritten_bytes().saturating_add(bytes as u64);
+        let next = CommitNumber(self.number.0.saturating_add(1));
+        let is_synced =
+            !synced.effects.is_empty() || filled >= SYNCED_FROM_BYTES || is_flushed(next);
+        // Where all wait for the sync, or the library may be about to write tables, it is one with the write.
+        let is_apart = is_synced && !written.effects.is_empty() && filled < SYNCED_FROM_BYTES;
+        let outcome = self.commit(changes, next, is_synced && !is_apart);
+        if !is_synced || is_apart {
+            self.tell(written, &outcome);
+            self.is_behind = true;
+            if !is_synced {
+                return synced.answers.into_iter().for_each(|tell| tell(outcome.clone()));
+            }
+            let outcome = outcome.and_then(|number| self.sync(number));
+            self.finish(Told::default(), synced, &outcome, sync);
+        } else {
+            self.finish(written, synced, &outcome, sync);
         }
     }
 
-    fn commit(&mut self, mut changes: Changes) -> Result<CommitNumber, CommitError> {
+    /// The commit is synced, or nothing is any more.
+    fn finish(
+        &mut self,
+        written: Told,
+        synced: Told,
+        outcome: &Result<CommitNumber, CommitError>,
+        sync: &SyncSender<()>,
+    ) {
+        let noted = outcome.clone().and_then(|number| self.note_synced(number));
+        if noted.is_ok() {
+            // Full means that a sync is about to begin.
+            let _ = sync.try_send(());
+        }
+        self.tell(written, &noted);
+        self.tell(synced, &noted);
+    }
+
+    /// Tells readers and askers.
+    fn tell(&self, told: Told, outcome: &Result<CommitNumber, CommitError>) {
+        if outcome.is_ok() {
+            self.shared.publish(told.effects, |partition| self.key(partition));
+        }
+        told.answers.into_iter().for_each(|tell| tell(outcome.clone()));
+    }
+
+    fn commit(
+        &mut self,
+        mut changes: Changes,
+        number: CommitNumber,
+        is_synced: bool,
+    ) -> Result<CommitNumber, CommitError> {
         // The fence may have been raised since the door was open.
         if let Some(reason) = self.shared.fence.reason() {
             return Err(CommitError::Fenced { reason });
         }
-        let number = CommitNumber(self.number.0.saturating_add(1));
         let value = Bytes::copy_from_slice(&number.0.to_be_bytes());
         changes.insert((Space::State, keys::LAST_COMMIT.to_vec()), Some(value.clone()));
         changes.insert((Space::Commits, keys::chain_slot(number).to_vec()), Some(value));
         self.slow_down();
-        let written = self.watch.over(|| self.store.commit(changes));
-        let written = written.map_err(|error| error.to_string());
-        let written = written.and_then(|()| {
-            self.synced.write(number).map_err(|error| format!("the last number: {error}"))
-        });
+        let written = self.watch.over(|| self.store.commit(changes, is_synced));
+        written.map_err(|error| self.fail(&error.to_string()))?;
+        self.number = number;
+        Ok(number)
+    }
+
+    /// Syncs what was written, up to this commit.
+    fn sync(&self, number: CommitNumber) -> Result<CommitNumber, CommitError> {
+        let synced = self.watch.over(|| self.store.sync_data());
+        synced.map(|()| number).map_err(|error| self.fail(&error.to_string()))
+    }
+
+    /// Keeps the number of a commit that is synced.
+    fn note_synced(&mut self, number: CommitNumber) -> Result<CommitNumber, CommitError> {
+        self.is_behind = false;
+        let noted = self.synced.write(number);
+        noted.map_err(|error| self.fail(&format!("the last number: {error}")))?;
         // Commits that only the journal holds must not outlive their keys in the chain.
-        let flush = number.0.is_multiple_of(u64::from(CHAIN / 4));
-        let written = written.and_then(|()| match flush {
-            true => self.store.flush().map_err(|error| error.to_string()),
-            false => Ok(()),
-        });
-        match written {
-            Ok(()) => {
-                self.number = number;
-                Ok(number)
-            }
-            Err(reason) => {
-                self.shared.fence.raise(&reason);
-                Err(CommitError::Unknown { reason })
-            }
+        if is_flushed(number) {
+            self.store.flush().map_err(|error| self.fail(&error.to_string()))?;
         }
+        Ok(number)
+    }
+
+    /// Syncs what was not, before the store is closed.
+    fn catch_up(&mut self) {
+        if self.is_behind && self.shared.fence.reason().is_none() {
+            let number = self.sync(self.number);
+            // What failed stands in the fence.
+            drop(number.and_then(|number| self.note_synced(number)));
+        }
+    }
+
+    fn fail(&self, reason: &str) -> CommitError {
+        self.shared.fence.raise(reason);
+        CommitError::Unknown { reason: reason.to_owned() }
     }
 
     /// Waits for the library to write into tables what fills memory, but not for ever: that only slows down

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, fmt, num::NonZeroU32};
 
 use waypost_core::{
-    GroupName, Partition, Retention, RouteName, StageName, StreamDefinition, StreamName,
+    Fsync, GroupName, Partition, Retention, RouteName, StageName, StreamDefinition, StreamName,
     StreamTable,
 };
 use waypost_protocol::{Epoch, Offset, Pattern, ProducerId, Topic};
@@ -100,6 +100,7 @@ impl Layout {
             partitions: NonZeroU32::new(partitions).unwrap_or(NonZeroU32::MIN),
             retention: Retention::default(),
             ttl: None,
+            fsync: Fsync::default(),
         };
         let source = stream("orders", "orders.>", partitions[0]);
         let outputs = stream("made", "made.>", partitions[1]);

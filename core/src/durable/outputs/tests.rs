@@ -5,7 +5,7 @@ use std::num::NonZeroU32;
 use waypost_protocol::{BatchBuilder, Pattern};
 
 use super::*;
-use crate::{Retention, StreamName, Trace};
+use crate::{Fsync, Retention, StreamName, Trace};
 
 fn streams() -> StreamTable {
     let stream = |name, topic, partitions| StreamDefinition {
@@ -14,6 +14,7 @@ fn streams() -> StreamTable {
         partitions: NonZeroU32::new(partitions).expect("it is not zero"),
         retention: Retention::default(),
         ttl: None,
+        fsync: Fsync::default(),
     };
     StreamTable::new(vec![stream("four", "four.>", 4), stream("one", "one", 1)])
 }

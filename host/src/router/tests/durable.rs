@@ -40,6 +40,7 @@ impl Stand {
                 partitions,
                 retention: Retention::default(),
                 ttl: None,
+                fsync: waypost_core::Fsync::default(),
             };
             let declared = storage.declare(definition.name.clone(), partitions).await;
             declared.expect("it is new");

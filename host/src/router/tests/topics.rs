@@ -127,9 +127,8 @@ async fn what_waits_stays_under_its_rule_when_others_come_and_series_of_former_r
 async fn what_waited_longer_than_it_lives_is_not_handed_out() {
     let hour = TimeToLive::from_ms(3_600_000).expect("a time to live");
     let brief = TimeToLive::from_ms(1).expect("a time to live");
-    let rules = [("brief.>", Some(brief)), ("long.>", Some(hour))].map(|(pattern, ttl)| {
-        TopicRule { ttl, ..rule(pattern, OnFull::Block, BLOCK_MAX) }
-    });
+    let rules = [("brief.>", Some(brief)), ("long.>", Some(hour))]
+        .map(|(pattern, ttl)| TopicRule { ttl, ..rule(pattern, OnFull::Block, BLOCK_MAX) });
     let router = router_with(Vec::new(), rules.into());
     let mut subscription = small(&router, ">", 9);
     let messages = [("brief.a", "1"), ("long.a", "2"), ("other", "3"), ("brief.b", "4")];
