@@ -55,7 +55,8 @@ pub(crate) enum Effect {
     Place(Partition, Place),
     Producer(ProducerId, Option<ProducerRecord>),
     Claims(Partition, ProducerId, Option<ProducerState>),
-    Progress(RouteName, Partition, Offset),
+    /// How far a route came, or nothing more.
+    Progress(RouteName, Partition, Option<Offset>),
     Park(RouteName, Partition, Box<ParkedMessage>),
     Unpark(RouteName, Partition, MessageId),
     /// What is kept of a group, or nothing more.
@@ -244,12 +245,34 @@ impl Ledger {
         let Step { route, source, from, to, park, unpark } = step;
         if from != Some(to) {
             self.progress.insert((route.clone(), source.clone()), to);
-            effects.push(Effect::Progress(route.clone(), source.clone(), to));
+            effects.push(Effect::Progress(route.clone(), source.clone(), Some(to)));
         }
         let unparked = unpark.into_iter();
         effects.extend(unparked.map(|id| Effect::Unpark(route.clone(), source.clone(), id)));
         let parked = park.into_iter().map(Box::new);
         effects.extend(parked.map(|parked| Effect::Park(route.clone(), source.clone(), parked)));
+    }
+
+    /// The partitions in which something is kept of a route.
+    pub(crate) fn read_by(&self, route: &RouteName) -> Vec<(Partition, Offset)> {
+        let own = self.progress.iter().filter(|((name, _), _)| name == route);
+        let mut read: Vec<_> = own.map(|((_, source), to)| (source.clone(), *to)).collect();
+        read.sort_unstable();
+        read
+    }
+
+    /// Forgets a route in a partition, with what it parked there.
+    pub(crate) fn forget_route(
+        &mut self,
+        route: &RouteName,
+        source: &Partition,
+        parked: impl IntoIterator<Item = MessageId>,
+    ) -> Vec<Effect> {
+        self.progress.remove(&(route.clone(), source.clone()));
+        let unpark = |id| Effect::Unpark(route.clone(), source.clone(), id);
+        let mut effects: Vec<Effect> = parked.into_iter().map(unpark).collect();
+        effects.push(Effect::Progress(route.clone(), source.clone(), None));
+        effects
     }
 
     fn append(&self, append: Append, draft: &mut Draft) -> Result<Appended, CommitError> {

@@ -59,6 +59,6 @@ pub use memory::MemoryStorage;
 pub use read::{Bounds, Chunk, Head, ReadLimit, Seek, Stored};
 pub use storage::{AtomicScope, DiskUse, OpenedProducer, Promises, Storage, TrimReport};
 pub use unit::{
-    Append, Appended, CommitNumber, Committed, GroupState, GroupStep, KeptGroup, MessageId, Origin,
-    ParkedMessage, Revision, Step, Unit,
+    Append, Appended, CommitNumber, Committed, GroupState, GroupStep, KeptGroup, KeptRoute,
+    MessageId, MovedBack, Origin, ParkedMessage, Reader, Revision, Step, Unit,
 };

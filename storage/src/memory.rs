@@ -16,8 +16,8 @@ use waypost_protocol::{Epoch, Offset, ProducerId};
 
 use crate::{
     AtomicScope, Bounds, Chunk, CommitError, CommitNumber, Committed, DeclareError, Fence,
-    GroupState, Head, KeptGroup, MessageId, OpenedProducer, ParkedMessage, Promises, ReadError,
-    ReadLimit, Revision, Seek, Storage, Stored, TrimReport, Unit,
+    GroupState, Head, KeptGroup, KeptRoute, MessageId, OpenedProducer, ParkedMessage, Promises,
+    ReadError, ReadLimit, Revision, Seek, Storage, Stored, TrimReport, Unit,
     ledger::{Effect, Ledger},
 };
 
@@ -134,6 +134,11 @@ impl Inner {
             | Effect::Claims(..)
             | Effect::Progress(..) => {}
         }
+    }
+
+    fn parked_ids(&self, route: &RouteName, source: &Partition) -> Vec<MessageId> {
+        let ids = self.parked.keys().filter(|key| (&key.0, &key.1) == (route, source));
+        ids.map(|(_, _, id)| *id).collect()
     }
 
     fn bounds(&self, partition: &Partition) -> Result<Bounds, ReadError> {
@@ -340,6 +345,35 @@ impl Storage for MemoryStorage {
             inner.parked.iter().filter(of_route).map(|(_, parked)| parked.clone()).collect()
         });
         ready(parked)
+    }
+
+    fn routes(&self) -> BoxFuture<'_, Result<Vec<KeptRoute>, ReadError>> {
+        let inner = self.lock();
+        let kept = inner.ledger.progress.iter().map(|((route, source), progress)| KeptRoute {
+            route: route.clone(),
+            source: source.clone(),
+            progress: *progress,
+            parked: inner.parked_ids(route, source).len() as u64,
+        });
+        let mut kept: Vec<KeptRoute> = kept.collect();
+        kept.sort_unstable_by(|one, other| {
+            (&one.route, &one.source).cmp(&(&other.route, &other.source))
+        });
+        ready(Ok(kept))
+    }
+
+    fn forget_route(&self, route: RouteName) -> BoxFuture<'_, Result<Vec<KeptRoute>, CommitError>> {
+        ready(self.write(false, |inner| {
+            let mut forgotten = Vec::new();
+            for (source, progress) in inner.ledger.read_by(&route) {
+                let ids = inner.parked_ids(&route, &source);
+                let (route, parked) = (route.clone(), ids.len() as u64);
+                let effects = inner.ledger.forget_route(&route, &source, ids);
+                inner.store(effects);
+                forgotten.push(KeptRoute { route, source, progress, parked });
+            }
+            Ok(forgotten)
+        }))
     }
 
     fn groups(&self) -> BoxFuture<'_, Result<Vec<GroupName>, ReadError>> {

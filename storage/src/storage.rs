@@ -8,7 +8,7 @@ use waypost_protocol::{Epoch, Offset, ProducerId};
 
 use crate::{
     Append, Appended, Bounds, Chunk, CommitError, Committed, DeclareError, Fence, Head, KeptGroup,
-    ParkedMessage, ReadError, ReadLimit, Seek, Unit,
+    KeptRoute, MovedBack, ParkedMessage, ReadError, ReadLimit, Seek, Unit,
 };
 
 /// How much an engine writes at once or not at all.
@@ -230,6 +230,26 @@ pub trait Storage: Send + Sync + 'static {
         route: RouteName,
         source: Partition,
     ) -> BoxFuture<'_, Result<Vec<ParkedMessage>, ReadError>>;
+
+    /// What is kept of routes, by route and partition, whether they are configured or not.
+    ///
+    /// # Errors
+    ///
+    /// Something is damaged, or the engine failed.
+    fn routes(&self) -> BoxFuture<'_, Result<Vec<KeptRoute>, ReadError>>;
+
+    /// Forgets a route that does not run: its progress and what it parked, in all partitions. Gives what that was;
+    /// nothing of one that is not kept.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be read or stored; then nothing is forgotten.
+    fn forget_route(&self, route: RouteName) -> BoxFuture<'_, Result<Vec<KeptRoute>, CommitError>>;
+
+    /// The positions that were moved back when the store was opened.
+    fn moved_back(&self) -> Vec<MovedBack> {
+        Vec::new()
+    }
 
     /// The groups that something is kept of, by name.
     ///

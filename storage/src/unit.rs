@@ -83,6 +83,51 @@ pub struct Step {
     pub unpark: Vec<MessageId>,
 }
 
+/// What is kept of a route in one partition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptRoute {
+    /// The route.
+    pub route: RouteName,
+    /// The partition that it reads, or read.
+    pub source: Partition,
+    /// The offset that it reads next.
+    pub progress: Offset,
+    /// Messages that it parked.
+    pub parked: u64,
+}
+
+/// A position that stood behind the end of its partition, as happens where loss was accepted: what is stored there next
+/// would have been passed over. It was moved back to the end when the store was opened.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MovedBack {
+    /// The route or the group.
+    pub reader: Reader,
+    /// The partition.
+    pub source: Partition,
+    /// Where it stood.
+    pub from: Offset,
+    /// The end of the partition.
+    pub to: Offset,
+}
+
+/// Whose position is kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reader {
+    /// A route's.
+    Route(RouteName),
+    /// A group's.
+    Group(GroupName),
+}
+
+impl fmt::Display for Reader {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Route(route) => write!(formatter, "the route {route}"),
+            Self::Group(group) => write!(formatter, "the group {group}"),
+        }
+    }
+}
+
 /// Counts what was stored of a group in a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Revision(pub u64);

@@ -13,7 +13,7 @@ use utoipa::{
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{AdminState, groups, plugins, server::PLAIN_PATHS, tap, traffic};
+use super::{AdminState, groups, plugins, progress, server::PLAIN_PATHS, tap, traffic};
 
 /// Where the document is.
 pub(super) const DOCUMENT_PATH: &str = "/api/v1/openapi.json";
@@ -56,6 +56,8 @@ pub(super) fn router() -> axum::Router<AdminState> {
         .routes(routes!(traffic::explain))
         .routes(routes!(traffic::streams))
         .routes(routes!(traffic::connections))
+        .routes(routes!(progress::list))
+        .routes(routes!(progress::forget))
         .routes(routes!(groups::list))
         .routes(routes!(groups::show, groups::delete))
         .routes(routes!(groups::move_to))

@@ -8,6 +8,7 @@ mod api;
 mod groups;
 mod lifecycle;
 mod plugins;
+mod progress;
 mod server;
 mod tap;
 #[cfg(test)]
@@ -19,7 +20,11 @@ pub(crate) use groups::{GroupList, GroupOutcome, GroupPlace, MoveGroup};
 pub use lifecycle::{Lifecycle, Phase};
 pub use plugins::SIGNATURE_HEADER;
 pub(crate) use plugins::{DeployOutcome, Plugins, RollbackOutcome};
+#[cfg(test)]
+pub(crate) use progress::KeptPartition;
+pub(crate) use progress::{KeptRouteList, KeptRouteStatus};
 pub use server::{Admin, AdminError, AdminState};
 pub(crate) use tap::TapLine;
 pub use token::{TOKEN_FILE, Token, TokenError};
+pub(crate) use traffic::StreamList;
 pub use traffic::Traffic;

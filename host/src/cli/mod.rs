@@ -17,9 +17,11 @@ mod progress;
 mod publish;
 mod reply;
 mod request;
+mod route;
 mod run;
 mod shown;
 mod state;
+mod stream;
 mod subscribe;
 mod tap;
 mod values;
@@ -62,6 +64,12 @@ enum Command {
     /// See the groups of a running router, move them to another place, delete them.
     #[command(subcommand)]
     Group(group::Action),
+    /// See what streams hold, and what that takes of the disk.
+    #[command(subcommand)]
+    Stream(stream::Action),
+    /// See what is kept of routes over streams; forget those that are gone.
+    #[command(subcommand)]
+    Route(route::Action),
     /// Measure what this machine's routers do: rate, latency, CPU, memory, loss.
     Bench(bench::Options),
     /// Check or show a configuration.
@@ -89,6 +97,8 @@ pub fn main() -> ExitCode {
         Command::Tap(options) => tap::run(&options),
         Command::Plugin(action) => plugin::run(&action),
         Command::Group(action) => group::run(&action),
+        Command::Stream(action) => stream::run(&action),
+        Command::Route(action) => route::run(&action),
         Command::Bench(options) => bench::run(options),
         Command::Config(action) => config::run(&action),
         Command::Completions(options) => manual::completions(&options),

@@ -54,7 +54,7 @@ pub use tap::{
 };
 use tokio::sync::{RwLock, mpsc, watch};
 pub use waypost_core::QueueLimits;
-use waypost_core::{EntryId, TopicRule};
+use waypost_core::{EntryId, RouteName, TopicRule};
 use waypost_protocol::{Batch, ConnectionId, Envelope, ErrorCode, Pattern, SubscriptionId};
 
 use crate::{streams::Streams, time::now_ms};
@@ -264,6 +264,12 @@ impl Router {
         self.listeners().insert(id, listener);
         self.0.fanout.metrics.subscriptions.inc();
         Subscription { router: self.clone(), id, receiver }
+    }
+
+    /// Whether there is such a route, or lanes of one that have not ended.
+    #[must_use]
+    pub fn has_route(&self, route: &RouteName) -> bool {
+        self.0.plans.of(route).is_some() || self.routes().is_running(route)
     }
 
     /// Watches messages as they pass, unless as many watch already as may.

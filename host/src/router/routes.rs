@@ -100,6 +100,14 @@ impl Routes {
         held
     }
 
+    /// Whether lanes of a route are at work, of one that was taken away too.
+    pub(super) fn is_running(&self, route: &RouteName) -> bool {
+        let leaving = self.leaving.iter().map(|leaving| (&leaving.name, &leaving.ended));
+        let partitions = self.leaving_partitions.iter().map(|(name, _, ended)| (name, ended));
+        self.entries.iter().any(|entry| entry.inlet.name == *route)
+            || leaving.chain(partitions).any(|(name, ended)| name == route && !ended.is_over())
+    }
+
     /// Lets the routes be those that there are plans for; the table changes in one step. Once the router stops
     /// nothing changes any more.
     pub(super) fn follow(&mut self, plans: &Arc<Plans>, fanout: &Arc<Fanout>) {

@@ -19,6 +19,8 @@ pub struct StreamMetrics {
     pub trimmed: IntCounterVec,
     /// Messages that were not handed on because their time to live was over.
     pub expired: IntCounterVec,
+    /// Positions of routes and groups that stood behind an end when storage was opened.
+    pub moved_back: IntCounter,
     /// Producers that were forgotten.
     pub forgotten: IntCounter,
     /// Rounds of trimming that failed.
@@ -71,6 +73,11 @@ impl StreamMetrics {
                 "Messages whose time to live was over when they were to be handed to a subscription, a group or a \
                  route, by their stream or the pattern of their topic table",
                 &["topics"],
+            )?,
+            moved_back: counter(
+                "waypost_storage_positions_moved_back_total",
+                "Positions of routes and groups that stood behind the end of their partition when storage was opened, \
+                 as happens where loss was accepted, and were moved back to it",
             )?,
             forgotten: counter(
                 "waypost_producers_forgotten_total",

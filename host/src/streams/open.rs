@@ -4,7 +4,8 @@ use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 
 use waypost_core::{Fsync, StreamName, StreamTable};
 use waypost_storage::{
-    DeclareError, EmbeddedConfig, EmbeddedStorage, MemoryStorage, OpenError, Storage as _,
+    DeclareError, EmbeddedConfig, EmbeddedStorage, MemoryStorage, MovedBack, OpenError,
+    Storage as _,
 };
 
 use super::{REQUESTS, StreamMetrics, StreamSettings, Streams};
@@ -88,6 +89,13 @@ impl Streams {
             let stream = definition.name.clone();
             let declared = storage.declare(stream.clone(), definition.partitions).await;
             declared.map_err(|source| StorageError::Declare { stream, source })?;
+        }
+        for MovedBack { reader, source, from, to } in storage.moved_back() {
+            metrics.moved_back.inc();
+            tracing::warn!(
+                partition = %source, from = from.0, to = to.0,
+                "{reader} stood behind the end of what was recovered, and goes on at the end"
+            );
         }
         for stream in unsynced(&table) {
             tracing::warn!(

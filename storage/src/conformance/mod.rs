@@ -42,7 +42,8 @@ pub async fn check<S: Storage, F: Future<Output = S>>(fresh: impl Fn() -> F) {
             13 => trimming::a_long_trim_says_that_there_is_more(&*storage).await,
             14 => groups::a_group_moves_with_its_dead_letters_or_not_at_all(&*storage).await,
             15 => groups::what_is_kept_of_groups_is_found_by_name(&*storage).await,
-            16 => a_fence_ends_writing_and_leaves_reading(&*storage).await,
+            16 => routes::a_route_that_is_forgotten_leaves_nothing(&*storage).await,
+            17 => a_fence_ends_writing_and_leaves_reading(&*storage).await,
             _ => return,
         }
     }

@@ -5,7 +5,7 @@ use waypost_protocol::{Envelope, Offset};
 
 use super::{read_from, store};
 use crate::{
-    AtomicScope, CommitError, MessageId, Origin, ParkedMessage, Step, Storage, Unit,
+    AtomicScope, CommitError, KeptRoute, MessageId, Origin, ParkedMessage, Step, Storage, Unit,
     testing::{append, batch, partition},
 };
 
@@ -96,7 +96,38 @@ pub(super) async fn parked_messages_come_back_whole_and_in_order(storage: &impl 
     assert_eq!(found("quakes").await, [again, second]);
 }
 
+pub(super) async fn a_route_that_is_forgotten_leaves_nothing(storage: &impl Storage) {
+    let commit = async |step| {
+        let committed = storage.commit(Unit { step: Some(step), ..Unit::default() }).await;
+        committed.expect("the progress is the expected one")
+    };
+    let park = vec![parked(id(3, 0, 0), 1), parked(id(4, 0, 0), 0)];
+    commit(Step { park, ..step(None, 5) }).await;
+    commit(Step { source: partition(2), ..step(None, 9) }).await;
+    let park = vec![parked(id(1, 0, 0), 1)];
+    commit(Step { route: route("quake"), park, ..step(None, 2) }).await;
+    let kept = |name, index, progress, parked| KeptRoute {
+        route: route(name),
+        source: partition(index),
+        progress: Offset(progress),
+        parked,
+    };
+    let other = kept("quake", 0, 2, 1);
+    let own = vec![kept("quakes", 0, 5, 2), kept("quakes", 2, 9, 0)];
+    let all = [vec![other.clone()], own.clone()].concat();
+    assert_eq!(storage.routes().await, Ok(all));
+    assert_eq!(storage.forget_route(route("quakes")).await, Ok(own));
+    assert_eq!(storage.routes().await, Ok(vec![other.clone()]));
+    assert_eq!(storage.forget_route(route("quakes")).await, Ok(vec![]), "it is not kept");
+    assert_eq!(progress(storage, "quakes", 0).await, None);
+    assert_eq!(storage.parked(route("quakes"), partition(0)).await, Ok(vec![]));
+    commit(step(None, 1)).await;
+    assert_eq!(progress(storage, "quakes", 0).await, Some(1), "it may begin anew");
+    assert_eq!(storage.parked(route("quake"), partition(0)).await.map(|it| it.len()), Ok(1));
+}
+
 pub(super) async fn prepare(storage: &impl Storage) {
+    store(storage, append(0, 40, "input", 0)).await;
     let park = vec![parked(id(1, 0, 0), 1)];
     let unit = Unit { step: Some(Step { park, ..step(None, 10) }), ..Unit::default() };
     storage.commit(unit).await.expect("it is the first step");

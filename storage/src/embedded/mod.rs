@@ -3,8 +3,10 @@
 //! `docs/storage.md` says why this library, what it was found to do, and what is built around it: the numbered
 //! commits, the number kept apart, the fence and the reserve. [`keys`] has the layout.
 
+mod effects;
 mod format;
 mod keys;
+mod moving;
 mod open;
 mod records;
 mod shared;
@@ -35,8 +37,8 @@ use writer::{Reply, Request, Writer};
 
 use crate::{
     AtomicScope, Bounds, Chunk, CommitError, Committed, DeclareError, DiskUse, Fence, Head,
-    KeptGroup, OpenedProducer, ParkedMessage, Promises, ReadError, ReadLimit, Seek, Storage,
-    TrimReport, Unit,
+    KeptGroup, KeptRoute, MovedBack, OpenedProducer, ParkedMessage, Promises, ReadError, ReadLimit,
+    Seek, Storage, TrimReport, Unit,
 };
 
 /// How the embedded engine works.
@@ -91,6 +93,7 @@ pub struct EmbeddedStorage {
     shared: Arc<Shared>,
     folder: PathBuf,
     reserve_bytes: u64,
+    moved_back: Vec<MovedBack>,
     store: Option<Store>,
     reads: Arc<Semaphore>,
     requests: Option<mpsc::Sender<Request>>,
@@ -108,6 +111,7 @@ impl EmbeddedStorage {
         let EmbeddedConfig { folder, reserve_bytes, group_bytes, .. } = config;
         let opened =
             open::open(&folder, config.cache_bytes, config.max_producers, config.accept_loss)?;
+        let moved_back = opened.moved_back;
         let shared = Arc::new(Shared::new(config.tail_bytes));
         let no_thread = |source| OpenError::Io { path: folder.clone(), source };
         let watch = Watch::start(opened.store.clone(), shared.fence.clone()).map_err(no_thread)?;
@@ -131,7 +135,7 @@ impl EmbeddedStorage {
         let thread = thread.map_err(no_thread)?;
         let reads = Arc::new(Semaphore::new(config.reads.max(1)));
         let (store, requests, writer) = (Some(opened.store), Some(requests), Some(thread));
-        Ok(Self { shared, folder, reserve_bytes, store, reads, requests, writer })
+        Ok(Self { shared, folder, reserve_bytes, moved_back, store, reads, requests, writer })
     }
 
     /// Commits what waits already and closes the store.
@@ -308,6 +312,31 @@ impl Storage for EmbeddedStorage {
             let (key, _) = self.shared.place(&source)?;
             self.read_disk(move |store| store.parked((&source, key), &route)).await
         })
+    }
+
+    fn routes(&self) -> BoxFuture<'_, Result<Vec<KeptRoute>, ReadError>> {
+        Box::pin(async move {
+            let found = self.read_disk(Store::routes).await?;
+            let partitions = self.shared.by_key();
+            let kept = found.into_iter().map(|(key, route, progress, parked)| {
+                let closed = || ReadError::Failed("storage is closed".to_owned());
+                let source = partitions.get(&key).cloned().ok_or_else(closed)?;
+                Ok(KeptRoute { route, source, progress, parked })
+            });
+            let mut kept: Vec<KeptRoute> = kept.collect::<Result<_, _>>()?;
+            kept.sort_unstable_by(|one, other| {
+                (&one.route, &one.source).cmp(&(&other.route, &other.source))
+            });
+            Ok(kept)
+        })
+    }
+
+    fn forget_route(&self, route: RouteName) -> BoxFuture<'_, Result<Vec<KeptRoute>, CommitError>> {
+        Box::pin(self.ask(move |reply| Request::ForgetRoute(route, reply)))
+    }
+
+    fn moved_back(&self) -> Vec<MovedBack> {
+        self.moved_back.clone()
     }
 
     fn groups(&self) -> BoxFuture<'_, Result<Vec<GroupName>, ReadError>> {

@@ -13,11 +13,12 @@ use waypost_protocol::{Offset, ProducerId};
 use super::{
     format,
     keys::{self, CHAIN, PartitionKey},
+    moving::move_back,
     records,
     store::{Changes, Space, Store},
     synced::SyncedFile,
 };
-use crate::{CommitNumber, ledger::Ledger};
+use crate::{CommitNumber, MovedBack, ledger::Ledger};
 
 /// Why a store was not opened.
 #[derive(Debug, thiserror::Error)]
@@ -114,6 +115,7 @@ pub(super) struct Opened {
     pub(super) ledger: Ledger,
     pub(super) number: CommitNumber,
     pub(super) synced: SyncedFile,
+    pub(super) moved_back: Vec<MovedBack>,
 }
 
 pub(super) fn open(
@@ -151,8 +153,10 @@ pub(super) fn open(
     store.sync().map_err(library)?;
     synced.reset(recovered).map_err(io(&number_path))?;
     sync_folder(folder).map_err(io(folder))?;
-    let ledger = load(&store, max_producers, &path)?;
-    Ok(Opened { store, ledger, number: recovered, synced })
+    let mut ledger = load(&store, max_producers, &path)?;
+    let damaged = |what: String| OpenError::Damaged { path: path.clone(), what };
+    let moved_back = move_back(&store, &mut ledger).map_err(damaged)?;
+    Ok(Opened { store, ledger, number: recovered, synced, moved_back })
 }
 
 fn panicked(path: &Path, panic: &(dyn Any + Send)) -> OpenError {

@@ -15,8 +15,8 @@ use super::{
     records, value,
 };
 use crate::{
-    Bounds, Chunk, CommitNumber, GroupState, ParkedMessage, ReadError, ReadLimit, Revision,
-    memory::ChunkBuilder,
+    Bounds, Chunk, CommitNumber, GroupState, MessageId, ParkedMessage, ReadError, ReadLimit,
+    Revision, memory::ChunkBuilder,
 };
 
 /// Journals are kept until everything in them stands in tables as well; this bounds what is read at a start.
@@ -266,6 +266,35 @@ impl Store {
             })
         });
         entries.collect()
+    }
+
+    /// The identities of what a route parked in a partition.
+    pub(super) fn parked_ids(
+        &self,
+        key: PartitionKey,
+        route: &RouteName,
+    ) -> fjall::Result<Vec<MessageId>> {
+        let prefix = key.parked_by(route);
+        let ids =
+            self.state.prefix(&prefix).map(|guard| guard.key().map(|key| keys::parked_id(&key)));
+        let ids: Vec<Option<MessageId>> = ids.collect::<Result<_, _>>()?;
+        Ok(ids.into_iter().flatten().collect())
+    }
+
+    /// What is kept of routes: the partition, how far each came, and how much it parked.
+    pub(super) fn routes(&self) -> Result<Vec<(PartitionKey, RouteName, Offset, u64)>, ReadError> {
+        let failed = |error: fjall::Error| ReadError::Failed(error.to_string());
+        let kept = self.states(&[keys::PROGRESS]).map(|entry| {
+            let (key, value) = entry.map_err(failed)?;
+            let damaged = || ReadError::Failed(format!("the state {key:?} does not decode"));
+            let (place, name) = PartitionKey::split(&key).ok_or_else(damaged)?;
+            let name = std::str::from_utf8(name).ok().and_then(|name| RouteName::parse(name).ok());
+            let route = name.ok_or_else(damaged)?;
+            let progress = keys::number_of(&value).map(Offset).ok_or_else(damaged)?;
+            let parked = self.parked_ids(place, &route).map_err(failed)?.len() as u64;
+            Ok((place, route, progress, parked))
+        });
+        kept.collect()
     }
 
     /// The groups that something is kept of.

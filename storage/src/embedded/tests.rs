@@ -76,6 +76,7 @@ async fn ten_thousand_groups_are_kept_and_each_is_found_alone() {
         to: Some(state(number)),
     };
     let storage = open(folder.path());
+    storage.append(append(0, 10_000, "x", 0)).await.expect("it is stored");
     for thousand in 0..10 {
         let groups = (thousand * 1000..(thousand + 1) * 1000).map(step).collect();
         storage.commit(Unit { groups, ..Unit::default() }).await.expect("they are new");
@@ -107,7 +108,7 @@ async fn what_arrives_during_a_sync_shares_the_next_one() {
         let storage = storage.clone();
         tokio::spawn(async move { storage.commit(Unit::append(append(0, 1, "x", 0))).await })
     });
-    let mut numbers = std::collections::BTreeSet::new();
+    let mut numbers = BTreeSet::new();
     for unit in units.collect::<Vec<_>>() {
         let committed = unit.await.expect("it is well").expect("it is committed");
         numbers.insert(committed.number);
@@ -202,6 +203,69 @@ async fn a_store_that_lost_its_newest_commits_names_them_and_opens_when_that_is_
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn positions_behind_an_end_that_was_lost_are_moved_back_to_it() {
+    let folder = tempfile::tempdir().expect("a folder");
+    written(folder.path(), 6).await;
+    let route = RouteName::parse("copy").expect("a valid name");
+    let group = GroupName::parse("workers").expect("a valid name");
+    let (park, unpark) = (Vec::new(), Vec::new());
+    let (source, to) = (partition(0), Offset(6));
+    let step = crate::Step { route: route.clone(), source, from: None, to, park, unpark };
+    let position = GroupPosition {
+        floor: Offset(1),
+        done: [2, 3, 5].map(Offset).into_iter().collect(),
+        failed: Vec::new(),
+    };
+    let pattern = Pattern::parse("orders").expect("a valid pattern");
+    let to = Some(GroupState { pattern, position });
+    let groups = vec![GroupStep { group: group.clone(), source: partition(0), from: None, to }];
+    let storage = open(folder.path());
+    let unit = Unit { step: Some(step), groups, ..Unit::default() };
+    storage.commit(unit).await.expect("they are the first steps");
+    assert_eq!(storage.moved_back(), []);
+    storage.close().await;
+    // Two batches go, and with them what says where the partition ends.
+    let key = keys::PartitionKey { stream: 0, partition: 0 };
+    for base in [4, 5] {
+        remove(folder.path(), "log", &key.batch(Offset(base)));
+        remove(folder.path(), "index", &key.batch(Offset(base)));
+    }
+    let held = waypost_core::Extent { batches: 4, messages: 4, bytes: 4 };
+    let bounds = Bounds { first: Offset(0), next: Offset(4), held };
+    let place = crate::ledger::Place { bounds, last_ingest_ms: 0 };
+    insert(folder.path(), "state", &key.place(), &records::encode_place(&place));
+
+    let storage = open(folder.path());
+    let moved = storage.moved_back();
+    let told = moved.iter().map(|moved| (moved.reader.to_string(), moved.from.0, moved.to.0));
+    let expected = [("the group workers".to_owned(), 6, 4), ("the route copy".to_owned(), 6, 4)];
+    assert_eq!(told.collect::<Vec<_>>(), expected);
+    storage.close().await;
+    let storage = open(folder.path());
+    assert_eq!(storage.moved_back(), [], "once is enough");
+    let progress = storage.progress(route.clone(), partition(0)).await;
+    assert_eq!(progress, Ok(Some(Offset(4))));
+    let kept = storage.group(group).await.expect("it is readable");
+    let done: Vec<_> = kept.iter().flat_map(|kept| kept.state.position.done.iter()).collect();
+    let range = waypost_core::OffsetRange { first: Offset(2), last: Offset(3) };
+    assert_eq!(
+        (done, kept.first().map(|kept| kept.revision)),
+        (vec![range], Some(crate::Revision(1)))
+    );
+    let step = crate::Step {
+        route,
+        source: partition(0),
+        from: Some(Offset(4)),
+        to: Offset(5),
+        park: Vec::new(),
+        unpark: Vec::new(),
+    };
+    storage.append(append(0, 1, "anew", 0)).await.expect("it is stored");
+    let unit = Unit { step: Some(step), ..Unit::default() };
+    storage.commit(unit).await.expect("the route goes on at the end");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_journal_of_garbage_is_refused_whatever_the_library_makes_of_it() {
     let folder = tempfile::tempdir().expect("a folder");
     written(folder.path(), 20).await;
@@ -227,6 +291,13 @@ async fn a_store_without_its_number_is_not_trusted() {
     fs::remove_file(folder.path().join("synced")).expect("it stands");
     let refused = EmbeddedStorage::open(config(folder.path()));
     assert!(matches!(refused, Err(OpenError::NumberMissing { .. })), "{refused:?}");
+}
+
+/// Writes an entry, behind the engine's back.
+fn insert(folder: &Path, keyspace: &str, key: &[u8], value: &[u8]) {
+    let database = fjall::Database::builder(folder.join("streams")).open().expect("it opens");
+    let keyspace = database.keyspace(keyspace, Default::default).expect("it stands");
+    keyspace.insert(key, value).expect("it is written");
 }
 
 /// Removes an entry that was committed, behind the engine's back.

@@ -25,21 +25,21 @@ use std::{
 
 use bytes::Bytes;
 use tokio::sync::{mpsc, oneshot};
-use waypost_core::{Aged, Partition, Retention, StreamName};
+use waypost_core::{Aged, Partition, Retention, RouteName, StreamName};
 use waypost_protocol::{Epoch, Offset, ProducerId};
 
 use super::{
+    effects::encode,
     keys::{self, CHAIN, PartitionKey},
-    records,
     shared::Shared,
     space,
-    store::{Changes, Space, Store, encode_index},
+    store::{Changes, Space, Store},
     synced::SyncedFile,
-    value,
     watch::Watch,
 };
 use crate::{
-    CommitError, CommitNumber, Committed, DeclareError, OpenedProducer, TrimReport, Unit,
+    CommitError, CommitNumber, Committed, DeclareError, KeptRoute, OpenedProducer, TrimReport,
+    Unit,
     ledger::{Effect, Ledger},
     memory::{FORGET_PRODUCERS, TRIM_BATCHES},
 };
@@ -62,6 +62,7 @@ pub(super) enum Request {
     ForgetProducers(u64, Reply<u64>),
     Commit(Unit, Reply<Committed>),
     Trim(Partition, Retention, u64, Reply<TrimReport>),
+    ForgetRoute(RouteName, Reply<Vec<KeptRoute>>),
 }
 
 pub(super) type Reply<T, E = CommitError> = oneshot::Sender<Result<T, E>>;
@@ -204,6 +205,10 @@ impl Writer {
                 let trimmed = trimmed.and_then(|()| self.trim(&partition, retention, now_ms));
                 self.settle(trimmed, reply, group, |report, _| report);
             }
+            Request::ForgetRoute(route, reply) => {
+                let forgotten = self.open_door(false).and_then(|()| self.forget_route(&route));
+                self.settle(forgotten, reply, group, |forgotten, _| forgotten);
+            }
         }
     }
 
@@ -243,6 +248,27 @@ impl Writer {
         let first = self.ledger.places.get(partition).map_or(Offset(0), |place| place.bounds.first);
         let more = trimmed.total().batches == TRIM_BATCHES as u64;
         Ok((TrimReport { trimmed, first, more }, effects))
+    }
+
+    /// What the route parks in this group is not found: it must not run.
+    fn forget_route(
+        &mut self,
+        route: &RouteName,
+    ) -> Result<(Vec<KeptRoute>, Vec<Effect>), CommitError> {
+        let mut kept = Vec::new();
+        for (source, progress) in self.ledger.read_by(route) {
+            let unknown = || CommitError::UnknownPartition(source.clone());
+            let ids = self.store.parked_ids(self.key(&source).ok_or_else(unknown)?, route);
+            let ids = ids.map_err(|error| CommitError::Unreadable(error.to_string()))?;
+            kept.push((source, progress, ids));
+        }
+        let (mut forgotten, mut effects) = (Vec::new(), Vec::new());
+        for (source, progress, ids) in kept {
+            let (route, parked) = (route.clone(), ids.len() as u64);
+            effects.extend(self.ledger.forget_route(&route, &source, ids));
+            forgotten.push(KeptRoute { route, source, progress, parked });
+        }
+        Ok((forgotten, effects))
     }
 
     /// Whether the answer to a unit waits for the sync.
@@ -287,7 +313,11 @@ impl Writer {
             }
             let told = if is_synced { &mut group.synced } else { &mut group.written };
             for effect in effects {
-                group.bytes = group.bytes.saturating_add(self.encode(&effect, &mut group.changes));
+                group.bytes = group.bytes.saturating_add(encode(
+                    &effect,
+                    |each| self.key(each),
+                    &mut group.changes,
+                ));
                 told.effects.push(effect);
             }
             value
@@ -418,69 +448,5 @@ impl Writer {
     fn key(&self, partition: &Partition) -> Option<PartitionKey> {
         let stream = self.ledger.streams.get(&partition.stream)?.number;
         Some(PartitionKey { stream, partition: partition.index.0 })
-    }
-
-    /// Adds what an effect writes, and gives its size.
-    fn encode(&self, effect: &Effect, changes: &mut Changes) -> usize {
-        let mut bytes = 0;
-        let mut put = |space, key: Vec<u8>, value: Option<Bytes>| {
-            bytes += key.len() + value.as_ref().map_or(0, Bytes::len);
-            changes.insert((space, key), value);
-        };
-        let key = match effect {
-            Effect::Stream(name, record) => {
-                let value = records::encode_stream(*record);
-                put(Space::State, keys::stream(name.as_str()), Some(value.into()));
-                return bytes;
-            }
-            Effect::Producer(producer, record) => {
-                let value = record.map(|record| records::encode_producer(record).into());
-                put(Space::State, keys::producer(*producer), value);
-                return bytes;
-            }
-            Effect::Batch(partition, _)
-            | Effect::Place(partition, _)
-            | Effect::Claims(partition, ..)
-            | Effect::Progress(_, partition, _)
-            | Effect::Park(_, partition, _)
-            | Effect::Unpark(_, partition, _)
-            | Effect::Group(_, partition, _)
-            | Effect::Trim(partition, _) => self.key(partition),
-        };
-        // The ledger gives effects of partitions of declared streams only.
-        let Some(key) = key else { return bytes };
-        match effect {
-            Effect::Stream(..) | Effect::Producer(..) => {}
-            Effect::Batch(_, stored) => {
-                let place = key.batch(stored.base).to_vec();
-                put(Space::Index, place.clone(), Some(encode_index(&stored.aged())));
-                put(Space::Log, place, Some(value::encode(stored)));
-            }
-            Effect::Place(_, place) => {
-                put(Space::State, key.place(), Some(records::encode_place(place).into()));
-            }
-            Effect::Claims(_, producer, state) => {
-                let value = state.as_ref().map(|state| records::encode_claims(state).into());
-                put(Space::State, key.claims(*producer), value);
-            }
-            Effect::Progress(route, _, offset) => {
-                let value = Bytes::copy_from_slice(&offset.0.to_be_bytes());
-                put(Space::State, key.progress(route), Some(value));
-            }
-            Effect::Park(route, _, parked) => {
-                let value = records::encode_parked(parked).into();
-                put(Space::State, key.parked(route, parked.id), Some(value));
-            }
-            Effect::Unpark(route, _, id) => put(Space::State, key.parked(route, *id), None),
-            Effect::Group(group, _, kept) => {
-                let encode = |kept: &(_, _)| records::encode_group(kept.0, &kept.1).into();
-                put(Space::State, key.group(group), kept.as_deref().map(encode));
-            }
-            Effect::Trim(_, base) => {
-                put(Space::Index, key.batch(*base).to_vec(), None);
-                put(Space::Log, key.batch(*base).to_vec(), None);
-            }
-        }
-        bytes
     }
 }

@@ -135,8 +135,8 @@ async fn what_waited_longer_than_it_lives_is_not_handed_out() {
     assert_eq!(publish(&router, &mixed(&messages)).await, COMMITTED);
     assert_eq!(publish(&router, &mixed(&messages[..1])).await, COMMITTED);
     assert_eq!(publish(&router, &mixed(&[("other", "5")])).await, COMMITTED);
-    let before = crate::time::now_ms();
-    while crate::time::now_ms() <= before {
+    let before = now_ms();
+    while now_ms() <= before {
         tokio::task::yield_now().await;
     }
     assert_eq!(drained(&mut subscription, 3).await, ["2", "3", "5"]);
