@@ -94,6 +94,36 @@ async fn ten_thousand_groups_are_kept_and_each_is_found_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_partitions_are_kept_and_each_counts_for_itself() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let name = |number: u32| StreamName::parse(&format!("s{number}")).expect("a valid name");
+    let (streams, each) = (10, NonZeroU32::new(1000).expect("it is not zero"));
+    let storage = open(folder.path());
+    for stream in 0..streams {
+        storage.declare(name(stream), each).await.expect("it is new");
+        let append = |index| crate::Append {
+            partition: Partition::new(name(stream), index),
+            ..append(0, 1 + index as usize % 3, "x", 0)
+        };
+        let appends = (0..each.get()).map(append).collect();
+        storage.commit(Unit { appends, ..Unit::default() }).await.expect("it is stored");
+    }
+    storage.close().await;
+    let storage = open(folder.path());
+    for stream in 0..streams {
+        for index in 0..each.get() {
+            let bounds = storage.bounds(&Partition::new(name(stream), index));
+            let next = bounds.expect("it was declared").next;
+            assert_eq!(next, Offset(1 + u64::from(index) % 3));
+        }
+    }
+    let last = Partition::new(name(streams - 1), each.get() - 1);
+    let read = storage.read(last, Offset(0), ReadLimit::default()).await.expect("it is whole");
+    assert_eq!(read.batches.len(), 1);
+    storage.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_was_committed_is_there_after_a_restart() {
     let folder = tempfile::tempdir().expect("a folder");
     conformance::check_kept(async || open(folder.path()), EmbeddedStorage::close).await;
