@@ -59,13 +59,15 @@ pub enum StartError {
     },
     /// Another router has the state folder.
     #[error(
-        "the state folder {folder} belongs to a router that runs; stop it, or give this one a \
-         router.state_folder of its own",
+        "the state folder {folder} belongs to a router that runs{}, or give this one a router.state_folder of its own",
+        .pid.map_or("; stop it".to_owned(), |pid| format!(" as process {pid}; stop it with `kill {pid}`")),
         folder = folder.display()
     )]
     StateInUse {
         /// Which folder.
         folder: PathBuf,
+        /// The other router's process, if it said so already.
+        pid: Option<u32>,
     },
     /// A series has the name of another, which is a fault of ours.
     #[error("the metrics cannot be registered: {0}")]
@@ -389,7 +391,12 @@ fn lock(state: &Path) -> Result<File, StartError> {
         .map_err(failed)?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(StartError::StateInUse { folder: state.to_owned() }),
+        Err(TryLockError::WouldBlock) => {
+            let said = fs::read(state.join(ENDPOINTS_FILE)).ok();
+            let said: Option<Endpoints> = said.and_then(|text| serde_json::from_slice(&text).ok());
+            let (folder, pid) = (state.to_owned(), said.map(|endpoints| endpoints.pid));
+            Err(StartError::StateInUse { folder, pid })
+        }
         Err(TryLockError::Error(source)) => Err(failed(source)),
     }
 }

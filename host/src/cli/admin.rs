@@ -17,7 +17,10 @@ use serde::{Deserialize, de::DeserializeOwned};
 use tokio::{net::TcpStream, task::JoinSet};
 
 use super::state::StateOptions;
-use crate::admin::{SIGNATURE_HEADER, TOKEN_FILE};
+use crate::{
+    admin::{SIGNATURE_HEADER, TOKEN_FILE},
+    server::ENDPOINTS_FILE,
+};
 
 /// An answer is larger than this only if whoever answers is no router.
 const MAX_ANSWER_BYTES: usize = 16 << 20;
@@ -47,10 +50,6 @@ struct Answer {
     response: Response<Incoming>,
     /// Drives the connection.
     driver: JoinSet<hyper::Result<()>>,
-}
-
-fn unreachable(address: SocketAddr) -> String {
-    format!("no admin server answers on {address}; is the router running?")
 }
 
 /// What an answer says that is not what was asked for.
@@ -140,7 +139,7 @@ impl AdminOptions {
         let Answer { address, response, driver: _driver } = self.send(request, body).await?;
         let status = response.status();
         let bytes = to_bytes(Body::new(response.into_body()), MAX_ANSWER_BYTES).await;
-        let bytes = bytes.with_context(|| unreachable(address))?;
+        let bytes = bytes.with_context(|| self.unreachable(address))?;
         if status == StatusCode::OK {
             let told = || format!("{address} answers like no router of this version");
             return serde_json::from_slice(&bytes).with_context(told);
@@ -150,15 +149,29 @@ impl AdminOptions {
 
     async fn send(&self, request: Builder, body: Vec<u8>) -> anyhow::Result<Answer> {
         let address = self.address()?;
-        let stream = TcpStream::connect(address).await.with_context(|| unreachable(address))?;
+        let stream =
+            TcpStream::connect(address).await.with_context(|| self.unreachable(address))?;
         let (mut sender, connection) =
             hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
         let mut driver = JoinSet::new();
         driver.spawn(connection);
         let request = request.header(HOST, address.to_string()).header(CONTENT_LENGTH, body.len());
         let request = request.body(Body::from(body)).context("the request cannot be made")?;
-        let response = sender.send_request(request).await.with_context(|| unreachable(address))?;
+        let response =
+            sender.send_request(request).await.with_context(|| self.unreachable(address))?;
         Ok(Answer { address, response, driver })
+    }
+
+    fn unreachable(&self, address: SocketAddr) -> String {
+        if self.admin.is_some() {
+            return format!("no admin server answers on {address}; is the router running?");
+        }
+        let file = self.state.file(ENDPOINTS_FILE);
+        format!(
+            "no admin server answers on {address}, which is from {} and which a router that was killed leaves behind; start it \
+             again, wait until it has started, or name an address with --admin",
+            file.display()
+        )
     }
 
     fn address(&self) -> anyhow::Result<SocketAddr> {

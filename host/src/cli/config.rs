@@ -114,6 +114,9 @@ pub(super) fn run(action: &Action) -> Result<(), Failure> {
                 counted(routes, "route"),
                 counted(stages, "stage")
             );
+            if stages > 0 {
+                eprintln!("plugins were not loaded; `waypost run --check` tries them as well");
+            }
             Ok(())
         }
         Action::Show(show) => {

@@ -17,6 +17,7 @@ use super::{
     knowledge::{Seen, State},
     prepare::{Plugin, Prepared, Refused, Signed, Source, prepare, read},
     probation::Trial,
+    strangers::Strangers,
     trust::read_signature,
 };
 use crate::{
@@ -44,6 +45,7 @@ pub struct Deployer {
     pub(super) router_metrics: Arc<RouterMetrics>,
     pub(super) metrics: DeployMetrics,
     pub(super) known: Mutex<BTreeMap<PluginName, State>>,
+    pub(super) strangers: Mutex<Strangers>,
     /// One deploy at a time, so that two never swap against each other.
     pub(super) deploying: tokio::sync::Mutex<()>,
     /// Tells whoever watches new versions of each swap.
@@ -92,6 +94,7 @@ impl Deployer {
             router_metrics,
             metrics,
             known: Mutex::default(),
+            strangers: Mutex::default(),
             deploying: tokio::sync::Mutex::default(),
             swapped: Notify::new(),
         }
@@ -105,6 +108,7 @@ impl Deployer {
     /// Looks at every file, and deploys those that hold something new. Outcomes are logged, counted and
     /// kept for [`status`](Self::status).
     pub async fn rescan(&self) {
+        self.tell_strangers();
         for name in self.plugins().keys() {
             match self.look(name).await {
                 Ok(Deployed::Unchanged) => {}
@@ -151,9 +155,17 @@ impl Deployer {
         }
         let seen = Seen::of(Some(digest), signature.as_deref());
         let source = Source::Given(bytes.into(), signature.map(Into::into));
-        let deployed = self.bring(name, plugin, source, seen).await?;
-        tracing::info!(plugin = %name, %digest, "a new version runs, handed in by an operator");
-        Ok(deployed)
+        let deployed = self.bring(name, plugin, source, seen).await;
+        match &deployed {
+            Ok(_) => {
+                tracing::info!(plugin = %name, %digest, "a new version runs, handed in by an operator");
+            }
+            Err(error) => tracing::error!(
+                plugin = %name, %digest, %error,
+                "an artefact that an operator handed in was refused; what ran goes on"
+            ),
+        }
+        deployed
     }
 
     /// Goes back to the version before the one that runs, or to the kept one whose digest begins with `to`.

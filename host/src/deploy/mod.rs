@@ -16,6 +16,7 @@ mod prepare;
 mod probation;
 mod status;
 mod store;
+mod strangers;
 #[cfg(test)]
 mod tests;
 mod trust;

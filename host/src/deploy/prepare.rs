@@ -59,7 +59,7 @@ impl Source {
     pub(super) fn name(&self, plugin: &Plugin) -> PathBuf {
         match self {
             Self::Folder => plugin.file.clone(),
-            Self::Given(..) => format!("{} (handed in)", plugin.file.display()).into(),
+            Self::Given(..) => format!("the artefact handed in for {}", plugin.name).into(),
             Self::Kept(digest) => format!("{} (kept, {digest})", plugin.file.display()).into(),
         }
     }

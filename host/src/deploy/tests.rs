@@ -138,6 +138,24 @@ async fn a_route_runs_its_stages_in_the_order_of_its_definition() {
 }
 
 #[tokio::test]
+async fn an_artefact_under_a_wrong_name_is_told_of_once_each_time_that_it_comes() {
+    let stand = stand(vec![stage("only", "{}")]);
+    let file = |name: &str| stand.folder.path().join(name);
+    let write = |name: &str| fs::write(file(name), b"any").expect("the folder takes a file");
+    write("another-configuration-uses-it.wasm");
+    stand.deployer.know_strangers();
+    for name in ["guest.wasm", "gest.wasm", "notes.txt"] {
+        write(name);
+    }
+    assert_eq!(stand.deployer.new_strangers(), [file("gest.wasm")]);
+    assert!(stand.deployer.new_strangers().is_empty(), "it was told of");
+    fs::remove_file(file("gest.wasm")).expect("it is there");
+    assert!(stand.deployer.new_strangers().is_empty());
+    write("gest.wasm");
+    assert_eq!(stand.deployer.new_strangers(), [file("gest.wasm")]);
+}
+
+#[tokio::test]
 async fn a_missing_or_bad_artefact_keeps_the_router_from_starting_and_is_named() {
     let stand = stand(vec![stage("only", "{}")]);
     let errors = stand.deployer.load().await.expect_err("there is no file");

@@ -25,6 +25,7 @@ impl Deployer {
         folder: &Path,
         look_interval: Duration,
     ) -> Result<Watcher, WatchError> {
+        self.know_strangers();
         let deployer = self.clone();
         let look = move || {
             let deployer = deployer.clone();

@@ -114,7 +114,13 @@ impl Sandbox {
         for (name, _) in component.component_type().imports(&self.engine) {
             imports.extend(offered(name)?);
         }
-        let contract = |error: wasmtime::Error| PluginError::Contract(format!("{error:#}"));
+        let contract = |error: wasmtime::Error| {
+            let mut error = format!("{error:#}");
+            if error.contains("no export") {
+                error += "; is #[filter], #[transform], #[router] or #[upcast] on the plugin's function?";
+            }
+            PluginError::Contract(error)
+        };
         let linked = self.linker.instantiate_pre(&component).map_err(contract)?;
         let linked = PluginPre::new(linked).map_err(contract)?;
         Ok(Artefact { digest: Digest::of(bytes), linked, imports })

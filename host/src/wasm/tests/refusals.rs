@@ -54,7 +54,7 @@ async fn what_is_granted_may_be_imported_and_what_is_not_imported_needs_no_grant
 async fn a_bad_artefact_is_refused_and_says_why() {
     check_refused(b"not wasm at all", "no WebAssembly").await;
     check_refused(b"", "no WebAssembly").await;
-    check_refused(b"\0asm\x01\0\0\0", "no export").await;
+    check_refused(b"\0asm\x01\0\0\0", "is #[filter], #[transform], #[router]").await;
     check_refused(&vec![0; limits().artefact_bytes + 1], "artefact_bytes").await;
     let good = Guest::default();
     let mut cut = good.artefact();
