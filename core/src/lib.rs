@@ -13,6 +13,7 @@ mod group;
 mod incoming;
 mod isolation;
 mod lane;
+mod letter;
 mod lifetime;
 mod producer;
 mod retention;
@@ -45,6 +46,10 @@ pub use group::{
 pub use incoming::{Attempt, IncomingAction, IncomingLoad, IncomingPolicy};
 pub use isolation::{AfterFailure, DEFAULT_FAILED_CALLS, Isolation};
 pub use lane::lane_of;
+pub use letter::{
+    AddressError, Giver, LETTER_TOPICS, Letter, LetterAddress, LetterFilter, MAX_SETTLED_RANGES,
+    SettledLetters, TooScattered,
+};
 pub use lifetime::{BadLifetime, Lifetime, Lifetimes, Living, check_lifetimes};
 pub use producer::{Claim, ClaimVerdict, MAX_RUNS, ProducerState, Run, check_claim};
 pub use retention::{Aged, Extent, Retention, Trimmed};

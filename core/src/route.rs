@@ -60,6 +60,30 @@ fn is_name(text: &str) -> bool {
     (1..=64).contains(&text.len()) && text.bytes().all(allowed)
 }
 
+impl GroupName {
+    /// The name that the router keeps those dead letters under that have left; nobody joins it.
+    #[must_use]
+    pub fn of_letters() -> Self {
+        Self("$dead".into())
+    }
+
+    /// Whether the router keeps something of its own under it.
+    #[must_use]
+    pub fn is_of_router(&self) -> bool {
+        self.0.starts_with('$')
+    }
+
+    /// Parses a name that was stored, which may be the router's own.
+    ///
+    /// # Errors
+    ///
+    /// As [`parse`](Self::parse).
+    pub fn parse_stored(text: &str) -> Result<Self, NameError> {
+        let own = Self::of_letters();
+        if text == own.as_str() { Ok(own) } else { Self::parse(text) }
+    }
+}
+
 impl RouteName {
     /// The topic that holds what this route gave up on.
     #[must_use]

@@ -116,7 +116,8 @@ impl Groups {
     ) -> Result<Self, waypost_storage::ReadError> {
         let storage = streams.storage().clone();
         let mut table = BTreeMap::new();
-        for name in storage.groups().await? {
+        let names = storage.groups().await?;
+        for name in names.into_iter().filter(|name| !name.is_of_router()) {
             let kept = storage.group(name.clone()).await?;
             let Some(pattern) = kept.first().map(|kept| kept.state.pattern.clone()) else {
                 continue;

@@ -138,7 +138,7 @@ pub(super) fn group_prefix(group: &GroupName) -> Vec<u8> {
 pub(super) fn group_of(key: &[u8]) -> Option<(GroupName, PartitionKey)> {
     let (length, rest) = key.get(1..)?.split_first()?;
     let (name, rest) = rest.split_at_checked(usize::from(*length))?;
-    let group = GroupName::parse(std::str::from_utf8(name).ok()?).ok()?;
+    let group = GroupName::parse_stored(std::str::from_utf8(name).ok()?).ok()?;
     let (stream, partition) = rest.split_first_chunk::<4>()?;
     let (stream, partition) = (u32::from_be_bytes(*stream), partition.try_into().ok()?);
     Some((group, PartitionKey { stream, partition: u32::from_be_bytes(partition) }))
@@ -191,6 +191,8 @@ mod tests {
         let key = HERE.group(&long);
         assert!(key.starts_with(&group_prefix(&long)) && !key.starts_with(&group_prefix(&short)));
         assert_eq!(group_of(&key), Some((long, HERE)));
+        let own = GroupName::of_letters();
+        assert_eq!(group_of(&HERE.group(&own)), Some((own, HERE)));
         for cut in [&key[..key.len() - 1], b"g", b"g\x09mail"] {
             assert_eq!(group_of(cut), None);
         }
