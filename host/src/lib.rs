@@ -5,6 +5,7 @@ pub mod admin;
 pub mod cli;
 pub mod config;
 pub mod deploy;
+pub mod dlq;
 pub mod groups;
 pub mod logging;
 pub mod net;

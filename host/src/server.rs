@@ -22,6 +22,7 @@ use crate::{
         DeployError, DeployMetrics, Deployer, DeployerParts, Probation, StoreError, VersionStore,
         WatchError,
     },
+    dlq::{Dlq, DlqMetrics},
     groups::{GroupMetrics, Groups},
     net::{BindError, NetMetrics, Server, TlsError},
     reload::ReloadMetrics,
@@ -190,6 +191,7 @@ impl Waypost {
         let reload_metrics = ReloadMetrics::register(&registry)?;
         let stream_metrics = StreamMetrics::register(&registry)?;
         let group_metrics = GroupMetrics::register(&registry)?;
+        let dlq_metrics = DlqMetrics::register(&registry)?;
 
         let plugins = &settings.plugins;
         let compiler = match compiler {
@@ -245,7 +247,8 @@ impl Waypost {
         let server = Server::bind(settings.net, router.clone(), served, net_metrics)?;
         let upkeep = Upkeep::start(streams.clone(), trim_interval, forget_producers_after);
 
-        let served = (streams.clone(), groups.clone());
+        let dlq = Dlq::new(streams.clone(), router.clone(), dlq_metrics);
+        let served = (streams.clone(), groups.clone(), dlq);
         traffic.begin(router.clone(), server.connections().clone(), served);
 
         let endpoints = Endpoints {

@@ -62,22 +62,15 @@ pub struct Letter<'a> {
 }
 
 /// Takes headers from the front as long as they are those that are expected.
-struct Front<'a> {
-    headers: Headers<'a>,
+struct Front<'a, I: Iterator<Item = (&'a str, &'a [u8])>> {
+    headers: std::iter::Peekable<I>,
+    /// The bytes of those that were taken.
     taken: usize,
 }
 
-impl<'a> Front<'a> {
-    fn next(&self) -> Option<(&'a str, &'a [u8])> {
-        let rest = self.headers.as_bytes().get(self.taken..)?;
-        Headers::check(rest).ok()?.0.iter().next()
-    }
-
+impl<'a, I: Iterator<Item = (&'a str, &'a [u8])>> Front<'a, I> {
     fn take(&mut self, name: &str) -> Option<&'a str> {
-        let (found, value) = self.next()?;
-        if found != name {
-            return None;
-        }
+        let (found, value) = self.headers.next_if(|(found, _)| *found == name)?;
         // A length byte before the name, two before the value.
         self.taken += 1 + found.len() + 2 + value.len();
         std::str::from_utf8(value).ok()
@@ -98,7 +91,7 @@ impl<'a> Letter<'a> {
     /// Reads a message; `None` when it is no letter that a router wrote.
     #[must_use]
     pub fn read(message: MessageView<'a>) -> Option<Self> {
-        let mut front = Front { headers: message.headers(), taken: 0 };
+        let mut front = Front { headers: message.headers().iter().peekable(), taken: 0 };
         let reason = front.take(header::REASON)?;
         let error = front.take(header::ERROR)?;
         let topic = front.take(header::TOPIC)?;

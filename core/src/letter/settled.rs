@@ -33,6 +33,12 @@ impl SettledLetters {
         self.0
     }
 
+    /// Every letter before this offset has left, or was trimmed.
+    #[must_use]
+    pub fn floor(&self) -> Offset {
+        self.0.floor
+    }
+
     /// Whether the letter at an offset has left.
     #[must_use]
     pub fn has(&self, offset: Offset) -> bool {

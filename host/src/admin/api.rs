@@ -13,7 +13,7 @@ use utoipa::{
 };
 use utoipa_axum::{router::OpenApiRouter, routes};
 
-use super::{AdminState, groups, plugins, progress, server::PLAIN_PATHS, tap, traffic};
+use super::{AdminState, dlq, groups, plugins, progress, server::PLAIN_PATHS, tap, traffic};
 
 /// Where the document is.
 pub(super) const DOCUMENT_PATH: &str = "/api/v1/openapi.json";
@@ -28,6 +28,7 @@ pub(super) const DOCUMENT_PATH: &str = "/api/v1/openapi.json";
     tags(
         (name = "plugins", description = "Versions of plugins: what runs, deploys, rollbacks."),
         (name = "groups", description = "Groups of consumers: how far they came, and moving them."),
+        (name = "dlq", description = "Dead letters: what is kept of them, and letters that leave."),
         (name = "traffic", description = "Routes, topics, streams, connections."),
     ),
     modifiers(&BearerToken),
@@ -61,6 +62,11 @@ pub(super) fn router() -> axum::Router<AdminState> {
         .routes(routes!(groups::list))
         .routes(routes!(groups::show, groups::delete))
         .routes(routes!(groups::move_to))
+        .routes(routes!(dlq::list))
+        .routes(routes!(dlq::count))
+        .routes(routes!(dlq::show))
+        .routes(routes!(dlq::replay))
+        .routes(routes!(dlq::purge))
         .routes(routes!(tap::tap))
         .split_for_parts();
     let plain = PLAIN_PATHS.into_iter().chain([DOCUMENT_PATH]).map(str::to_owned);

@@ -192,7 +192,7 @@ pub(super) async fn delete(
 }
 
 fn groups(state: &AdminState) -> Result<&Groups, Refused> {
-    let (.., groups) = state.traffic.of()?;
+    let (.., groups, _) = state.traffic.of()?;
     Ok(groups)
 }
 

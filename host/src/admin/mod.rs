@@ -5,6 +5,7 @@
 
 mod answer;
 mod api;
+mod dlq;
 mod groups;
 mod lifecycle;
 mod plugins;
@@ -16,6 +17,7 @@ mod tests;
 mod token;
 mod traffic;
 
+pub(crate) use dlq::{PurgeLetters, ReplayLetters};
 pub(crate) use groups::{GroupList, GroupOutcome, GroupPlace, MoveGroup};
 pub use lifecycle::{Lifecycle, Phase};
 pub use plugins::SIGNATURE_HEADER;

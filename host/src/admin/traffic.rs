@@ -13,6 +13,7 @@ use waypost_protocol::Topic;
 
 use super::{AdminState, answer::Refused};
 use crate::{
+    dlq::Dlq,
     groups::Groups,
     net::{ConnectionStatus, Connections},
     router::{Explanation, RouteStatus, Router, SubscriptionStatus, TopicStatus},
@@ -23,7 +24,7 @@ use crate::{
 #[derive(Debug, Clone, Default)]
 pub struct Traffic(Arc<OnceLock<Parts>>);
 
-type Parts = (Router, Arc<Connections>, Streams, Groups);
+type Parts = (Router, Arc<Connections>, Streams, Groups, Dlq);
 
 impl Traffic {
     /// The router routes from now on.
@@ -31,10 +32,10 @@ impl Traffic {
         &self,
         router: Router,
         connections: Arc<Connections>,
-        (streams, groups): (Streams, Groups),
+        (streams, groups, dlq): (Streams, Groups, Dlq),
     ) {
         // A process starts one router.
-        let _ = self.0.set((router, connections, streams, groups));
+        let _ = self.0.set((router, connections, streams, groups, dlq));
     }
 
     pub(super) fn of(&self) -> Result<&Parts, Refused> {
@@ -125,7 +126,7 @@ pub(super) async fn explain(
     State(state): State<AdminState>,
     Path(topic): Path<String>,
 ) -> Result<Json<Explanation>, Refused> {
-    let (router, _, streams, _) = state.traffic.of()?;
+    let (router, _, streams, ..) = state.traffic.of()?;
     let topic = Topic::parse(&topic)
         .map_err(|error| Refused::new(StatusCode::BAD_REQUEST, error.to_string()))?;
     let stream = streams.explain(topic.as_str());
@@ -144,7 +145,7 @@ pub(super) async fn explain(
     ),
 )]
 pub(super) async fn streams(State(state): State<AdminState>) -> Result<Json<StreamList>, Refused> {
-    let (_, _, streams, _) = state.traffic.of()?;
+    let (_, _, streams, ..) = state.traffic.of()?;
     let storage = streams.storage_status().await;
     let storage = storage
         .map_err(|error| Refused::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;

@@ -66,6 +66,11 @@ impl AdminOptions {
         self.ask(Request::builder().method(Method::GET).uri(path), Vec::new()).await
     }
 
+    /// Asks for what messages hold, showing the token.
+    pub(super) async fn get_shown<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
+        self.ask(self.authorised(Method::GET, path)?, Vec::new()).await
+    }
+
     /// Asks for a change, showing the token.
     pub(super) async fn post<T: DeserializeOwned>(
         &self,

@@ -5,6 +5,7 @@ mod bench;
 mod compile;
 mod config;
 mod connection;
+mod dlq;
 mod exit;
 mod explain;
 mod group;
@@ -64,6 +65,9 @@ enum Command {
     /// See the groups of a running router, move them to another place, delete them.
     #[command(subcommand)]
     Group(group::Action),
+    /// See the dead letters of a running router, send them on their way again, or let them go.
+    #[command(subcommand)]
+    Dlq(dlq::Action),
     /// See what streams hold, and what that takes of the disk.
     #[command(subcommand)]
     Stream(stream::Action),
@@ -97,6 +101,7 @@ pub fn main() -> ExitCode {
         Command::Tap(options) => tap::run(&options),
         Command::Plugin(action) => plugin::run(&action),
         Command::Group(action) => group::run(&action),
+        Command::Dlq(action) => dlq::run(&action),
         Command::Stream(action) => stream::run(&action),
         Command::Route(action) => route::run(&action),
         Command::Bench(options) => bench::run(options),

@@ -64,15 +64,25 @@ pub(super) fn place(text: &str) -> Result<GroupStart, String> {
     if let Ok(offset) = text.parse() {
         return Ok(GroupStart::From(From::Offset(Offset(offset))));
     }
-    let hint = "write beginning, end, an offset, how long ago as in 10m, or @ and milliseconds since the Unix \
-                epoch";
     let time = |ms| GroupStart::From(From::Time(ms));
+    let hint = |hint| format!("write beginning, end, an offset, or {hint}");
+    since(text).map(time).map_err(|_| hint(MOMENT))
+}
+
+/// How a time is written.
+const MOMENT: &str = "how long ago as in 10m, or @ and milliseconds since the Unix epoch";
+
+/// A time, in milliseconds since the Unix epoch.
+pub(super) fn moment(text: &str) -> Result<u64, String> {
+    since(text).map_err(|_| format!("write {MOMENT}"))
+}
+
+fn since(text: &str) -> Result<u64, String> {
     if let Some(ms) = text.strip_prefix('@') {
-        return ms.parse().map(time).map_err(|_| hint.to_owned());
+        return ms.parse().map_err(|_| format!("{ms:?} is no number"));
     }
-    let ago = duration(text).map_err(|_| hint.to_owned())?;
-    let ago = u64::try_from(ago.as_millis()).unwrap_or(u64::MAX);
-    Ok(time(now_ms().saturating_sub(ago)))
+    let ago = u64::try_from(duration(text)?.as_millis()).unwrap_or(u64::MAX);
+    Ok(now_ms().saturating_sub(ago))
 }
 
 /// A number and a unit; seconds without one.

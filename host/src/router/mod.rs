@@ -35,6 +35,7 @@ use std::{
 };
 
 pub use durable::{LaneMetrics, RoutePartition};
+pub(crate) use durable::{ReturnError, Returned, ReturnedMessage};
 use fanout::{Fanout, Target};
 use futures_util::future::{join, join_all, try_join_all};
 pub use lane::LaneLimits;
@@ -151,6 +152,12 @@ impl Router {
     /// How long a subscription may take nothing from now on while something waits for it.
     pub fn set_block_max(&self, block_max: Duration) {
         self.0.fanout.set_block_max(block_max);
+    }
+
+    /// How many routes and subscriptions take a topic.
+    pub(crate) fn takers_of(&self, topic: &str) -> usize {
+        let (routes, subscriptions) = self.0.fanout.takers(topic);
+        routes.len() + subscriptions
     }
 
     /// What holds for topics from now on, the first that matches.

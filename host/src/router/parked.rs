@@ -126,6 +126,30 @@ impl Waiting {
         self.tell();
     }
 
+    /// Parks a message that was given up on before, due at once or behind those with its key.
+    pub(super) fn take_back(
+        &mut self,
+        stage: &StageName,
+        batch: Traced,
+        lineage: Lineage,
+        under: &Arc<RouteDefinition>,
+    ) {
+        let mut parked = Parked {
+            batch,
+            lineage,
+            under: under.clone(),
+            attempts: 0,
+            first_failure_ms: None,
+            error: String::new(),
+            id: None,
+        };
+        let (position, now_ms) = (self.position_of(stage), time::now_ms());
+        if let Some(kept) = &mut self.kept {
+            kept.park(&mut parked, stage, position, now_ms);
+        }
+        self.restore(stage, parked, now_ms);
+    }
+
     /// How many messages wait.
     pub(super) fn len(&self) -> usize {
         self.parking.len()

@@ -6,12 +6,12 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use tokio::task::JoinSet;
+use tokio::{sync::mpsc, task::JoinSet};
 use waypost_core::{EntryId, Partition, RouteDefinition, RouteName};
 use waypost_protocol::Pattern;
 
 use super::{
-    durable::{DurableLane, LaneParts, LaneState, Stop, partitions_of},
+    durable::{DurableLane, LaneParts, LaneState, Returning, Stop, partitions_of},
     fanout::{Fanout, Target},
     lane::{Ended, Held, LaneLimits, Publishing, RouteInlet},
     plans::{Plan, Plans},
@@ -82,6 +82,17 @@ impl Routes {
             entry.partitions.iter().map(|lane| (name.clone(), lane.state.clone()))
         });
         lanes.collect()
+    }
+
+    /// Where what comes back to the lane of a route and a partition goes, if there is one.
+    pub(super) fn returns_to(
+        &self,
+        route: &RouteName,
+        partition: &Partition,
+    ) -> Option<mpsc::Sender<Returning>> {
+        let entry = self.entries.iter().find(|entry| entry.inlet.name == *route)?;
+        let lane = entry.partitions.iter().find(|lane| lane.reads(partition))?;
+        Some(lane.returns())
     }
 
     /// Where batches enter all routes.

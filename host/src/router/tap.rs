@@ -106,6 +106,28 @@ pub enum ShownValue {
     ValueHex(String),
 }
 
+impl ShownKey {
+    /// All of it.
+    pub(crate) fn whole(key: &[u8]) -> Self {
+        shown(key, key.len(), Self::Key, Self::KeyHex)
+    }
+}
+
+impl ShownPayload {
+    /// All of it.
+    pub(crate) fn whole(payload: &[u8]) -> Self {
+        shown(payload, payload.len(), Self::Payload, Self::PayloadHex)
+    }
+}
+
+impl ShownHeader {
+    /// All of it.
+    pub(crate) fn whole((name, value): (&str, &[u8])) -> Self {
+        let value = shown(value, value.len(), ShownValue::Value, ShownValue::ValueHex);
+        Self { name: name.to_owned(), value }
+    }
+}
+
 /// What became of a message at a place.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "event", rename_all = "kebab-case")]

@@ -115,8 +115,12 @@ impl Commits {
 
     /// A unit is committed: what streams do not keep of it is handed on.
     async fn finish(&mut self, done: Composed) {
-        let Composed { unit, advance, rest, .. } = done;
+        let Composed { unit, advance, rest, committed, .. } = done;
         self.state.committed(advance.to);
+        if let Some(committed) = committed {
+            // Whoever waited may have gone.
+            let _ = committed.send(());
+        }
         if self.state.go_on() {
             tracing::info!(route = %self.route, partition = %self.state.partition, "the route goes on");
         }

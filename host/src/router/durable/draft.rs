@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use waypost_core::{
     Advance, Output, Partition, RouteName, SettledOutputs, StreamTable, keep_outputs,
 };
 use waypost_storage::{Step, Unit};
 
-use super::{parked::ParkedChange, store::appends};
+use super::{parked::ParkedChange, returned::Leaving, store::appends};
 use crate::router::outlet::Label;
 
 /// What is to be committed at once.
@@ -17,6 +17,8 @@ pub(in crate::router) struct Draft {
     pub(in crate::router) advance: Advance,
     pub(in crate::router) outputs: Vec<Output<Label>>,
     pub(in crate::router) parking: Vec<ParkedChange>,
+    /// Letters that leave with it, if some do.
+    pub(in crate::router) leaving: Option<Leaving>,
 }
 
 /// A unit, and what is done once it is committed.
@@ -26,6 +28,8 @@ pub(super) struct Composed {
     pub(super) advance: Advance,
     /// What no stream keeps.
     pub(super) rest: Vec<Output<Label>>,
+    /// Who waits for it.
+    pub(super) committed: Option<oneshot::Sender<()>>,
     /// Held until then.
     pub(super) _room: OwnedSemaphorePermit,
 }
@@ -63,8 +67,9 @@ impl DraftSender {
 impl Draft {
     /// Whether it changes nothing.
     pub(in crate::router) fn is_empty(&self) -> bool {
-        let Self { advance, outputs, parking } = self;
-        advance.from == advance.to && outputs.is_empty() && parking.is_empty()
+        let Self { advance, outputs, parking, leaving } = self;
+        let changes_nothing = outputs.is_empty() && parking.is_empty() && leaving.is_none();
+        advance.from == advance.to && changes_nothing
     }
 
     fn bytes(&self) -> usize {
@@ -82,7 +87,11 @@ impl Draft {
         now_ms: u64,
         room: OwnedSemaphorePermit,
     ) -> Composed {
-        let Self { advance, outputs, parking } = self;
+        let Self { advance, outputs, parking, leaving } = self;
+        let (groups, committed) = match leaving {
+            Some(Leaving { steps, committed }) => (steps, Some(committed)),
+            None => (Vec::new(), None),
+        };
         let SettledOutputs { kept, rest } = keep_outputs(outputs, streams, source.index.0);
         let (mut park, mut unpark) = (Vec::new(), Vec::new());
         for ParkedChange { id, parked } in parking {
@@ -101,9 +110,10 @@ impl Draft {
         };
         let appends = appends(kept, Some((route, source)), now_ms);
         Composed {
-            unit: Unit { appends, step: Some(step), ..Unit::default() },
+            unit: Unit { appends, step: Some(step), groups },
             advance,
             rest,
+            committed,
             _room: room,
         }
     }

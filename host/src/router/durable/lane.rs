@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use tokio::{
-    sync::watch,
+    sync::{mpsc, watch},
     time::{Duration, Instant},
 };
 
 use super::{
-    LaneState,
+    LaneState, Returning,
     reading::{Reading, Taken},
 };
 use crate::router::pipeline::Pipeline;
@@ -22,6 +22,8 @@ pub(super) struct Lane {
     pub(super) reading: Reading,
     /// Tells when routes run otherwise.
     pub(super) changes: watch::Receiver<()>,
+    /// What comes back to the route.
+    pub(super) returns: mpsc::Receiver<Returning>,
     pub(super) state: Arc<LaneState>,
 }
 
@@ -31,6 +33,8 @@ enum Next {
     Due,
     /// What was read.
     Read,
+    /// What comes back.
+    Return(Box<Returning>),
     /// It tells how far it came.
     Tell,
     /// Whatever there is by now.
@@ -54,6 +58,7 @@ impl Lane {
             match self.next(tell_at).await {
                 Next::Due => self.pipeline.run_due().await,
                 Next::Read => self.run_read().await,
+                Next::Return(returning) => self.pipeline.take_back(*returning).await,
                 Next::Tell => {
                     self.pipeline.flush(None).await;
                     tell_at = None;
@@ -90,6 +95,9 @@ impl Lane {
         tokio::select! {
             () = until(due) => Next::Due,
             _ = self.changes.changed() => Next::Look,
+            Some(returning) = self.returns.recv(), if !is_full => {
+                Next::Return(Box::new(returning))
+            }
             () = self.reading.filled(policy), if !is_full => Next::Read,
             () = until(tell_at) => Next::Tell,
         }

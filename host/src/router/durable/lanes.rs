@@ -3,13 +3,16 @@
 use std::sync::Arc;
 
 use futures_util::future::join;
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
 use waypost_core::{Partition, RouteStart, StreamDefinition};
 use waypost_protocol::{Offset, Pattern};
 use waypost_storage::ReadError;
 
 use super::{
-    KeptParked, LaneState,
+    KeptParked, LaneState, Returning,
     begin::{Begun, begin},
     commit::Commits,
     draft::drafts,
@@ -37,6 +40,7 @@ const UNIT_BYTES: usize = 16 << 20;
 pub(in crate::router) struct DurableLane {
     pub(in crate::router) state: Arc<LaneState>,
     stop: watch::Sender<Stop>,
+    returns: mpsc::Sender<Returning>,
     ended: Ended,
 }
 
@@ -94,15 +98,16 @@ impl LaneParts {
     pub(in crate::router) fn start(self, tasks: &mut JoinSet<()>) -> DurableLane {
         let (running, ended) = Ended::pair();
         let (stop, stopped) = watch::channel(Stop::No);
+        let (returns, returning) = mpsc::channel(1);
         let state = self.state.clone();
         tasks.spawn(async move {
-            self.run(stopped).await;
+            self.run(stopped, returning).await;
             drop(running);
         });
-        DurableLane { state, stop, ended }
+        DurableLane { state, stop, returns, ended }
     }
 
-    async fn run(mut self, stopped: watch::Receiver<Stop>) {
+    async fn run(mut self, stopped: watch::Receiver<Stop>, returns: mpsc::Receiver<Returning>) {
         let mut stop = stopped.clone();
         let (route, partition) = (self.plan.definition.name.clone(), self.state.partition.clone());
         let begun = async {
@@ -134,7 +139,7 @@ impl LaneParts {
             let taken = parked.iter().map(|message| message.id);
             let kept = KeptParked::new(partition.clone(), taken);
             pipeline.restore(kept, |definition| restored(parked, definition));
-            let lane = Lane { pipeline, reading, changes, state: state.clone() };
+            let lane = Lane { pipeline, reading, changes, returns, state: state.clone() };
             tokio::select! {
                 biased;
                 _ = stop.wait_for(|stop| *stop != Stop::No) => {}
@@ -163,6 +168,11 @@ impl DurableLane {
     /// Ends it as soon as what it handed over is committed.
     pub(in crate::router) fn stop(&self, why: Stop) {
         self.stop.send_replace(why);
+    }
+
+    /// Where what comes back to it goes.
+    pub(in crate::router) fn returns(&self) -> mpsc::Sender<Returning> {
+        self.returns.clone()
     }
 
     pub(in crate::router) fn ended(&self) -> Ended {

@@ -13,6 +13,7 @@ mod lanes;
 mod metrics;
 mod parked;
 mod reading;
+mod returned;
 mod state;
 pub(super) mod store;
 
@@ -20,4 +21,6 @@ pub(super) use draft::{Draft, DraftSender};
 pub(super) use lanes::{DurableLane, LaneParts, Stop, partitions_of};
 pub use metrics::{LaneMetrics, RoutePartition};
 pub(super) use parked::{KeptParked, ParkedChange, restored};
+pub(super) use returned::{Leaving, Returning};
+pub(crate) use returned::{ReturnError, Returned, ReturnedMessage};
 pub(super) use state::LaneState;

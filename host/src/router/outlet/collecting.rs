@@ -7,7 +7,7 @@ use super::{
     super::{durable::DraftSender, stage::Stage},
     Job, Label, Outlet,
 };
-use crate::router::durable::{Draft, ParkedChange};
+use crate::router::durable::{Draft, Leaving, ParkedChange};
 
 /// From so many bytes on, what is through is handed over although the batch that it comes of is not.
 const HEAVY_BYTES: usize = 4 << 20;
@@ -65,6 +65,16 @@ impl Collecting {
         undone: Option<Offset>,
         parking: Vec<ParkedChange>,
     ) {
+        self.flush_with(undone, parking, None).await;
+    }
+
+    /// The same, with letters that leave in the same unit.
+    pub(in crate::router) async fn flush_with(
+        &mut self,
+        undone: Option<Offset>,
+        parking: Vec<ParkedChange>,
+        leaving: Option<Leaving>,
+    ) {
         let outputs = match undone {
             None => std::mem::take(&mut self.outputs),
             Some(undone) => outputs_before(&mut self.outputs, undone),
@@ -72,7 +82,7 @@ impl Collecting {
         let left = self.outputs.iter().map(|output| output.messages.batch().byte_len());
         self.bytes = left.sum();
         let advance = self.progress.step(undone);
-        let draft = Draft { advance, outputs, parking };
+        let draft = Draft { advance, outputs, parking, leaving };
         if !draft.is_empty() {
             self.drafts.send(draft).await;
         }

@@ -7,7 +7,7 @@ use waypost_protocol::{ErrorCode, Offset, Pattern};
 
 use super::{
     super::{
-        durable::KeptParked,
+        durable::{KeptParked, Leaving, Returning},
         outlet::{End, History, Job},
         parked::Parked,
     },
@@ -69,6 +69,32 @@ impl Pipeline {
         if let Some(collecting) = self.outlet.collected() {
             let changes = self.waiting.take_changes(undone);
             collecting.flush(undone, changes).await;
+        }
+    }
+
+    /// Parks what comes back, due at once, and hands that over with the letters that leave.
+    pub(in crate::router) async fn take_back(&mut self, returning: Returning) {
+        let Returning { returned, taken, committed } = returning;
+        let stages = &self.plan.stages;
+        let is_there = |name: &StageName| stages.iter().any(|stage| stage.name == *name);
+        let gone = returned.messages.iter().find(|message| !is_there(&message.stage));
+        if let Some(gone) = gone {
+            // Whoever asked may have gone.
+            drop(taken.send(Err(gone.stage.clone())));
+            return;
+        }
+        if taken.send(Ok(())).is_err() {
+            return;
+        }
+        for message in returned.messages {
+            if let Some((stage, batch, lineage)) = message.traced() {
+                self.waiting.take_back(&stage, batch, lineage, &self.plan.definition);
+            }
+        }
+        let leaving = Leaving { steps: returned.steps, committed };
+        if let Some(collecting) = self.outlet.collected() {
+            let changes = self.waiting.take_changes(None);
+            collecting.flush_with(None, changes, Some(leaving)).await;
         }
     }
 

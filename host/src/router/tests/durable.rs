@@ -4,6 +4,7 @@
 mod failing;
 mod passing;
 mod retrying;
+mod returning;
 
 use std::num::NonZeroU32;
 
