@@ -324,3 +324,40 @@ async fn what_goes_back_to_its_stage_is_there_once_however_often_the_router_is_k
 async fn what_goes_back_to_its_origin_is_there_once_however_often_the_router_is_killed() {
     each_is_there_once("origin", 0x9e37_79b9_7f4a_7c15).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dry_run_says_what_a_kept_version_makes_of_letters_and_changes_nothing() {
+    let router = start("7").await;
+    publish(&router, "orders.eu", 0..20).await;
+    let letters = until_dead(&router, "waver", 2).await;
+    let digest = router.digest_of("wavering").await.expect("it is told");
+    let tried = async |version: &str| {
+        let arguments = ["replay", "--all", "--dry-run", "--against", version];
+        dlq(&router, &[&arguments[..], &["--output", "json"]].concat()).await
+    };
+    for version in ["active", "1.0.0", &digest[..12]] {
+        let (is_good, out, told) = tried(version).await;
+        assert!(is_good, "{told}");
+        let trials = out.lines().map(|line| serde_json::from_str(line).expect("JSON"));
+        let trials: Vec<Value> = trials.collect();
+        let addresses: Vec<&Value> = trials.iter().map(|trial| &trial["address"]).collect();
+        assert_eq!(addresses, letters.iter().map(|it| &it["address"]).collect::<Vec<_>>());
+        let rejected = json!({ "reject": "it is one that I do not like" });
+        assert!(trials.iter().all(|trial| trial["verdict"] == rejected), "{trials:?}");
+    }
+    let (is_good, _, told) = tried("9.9.9").await;
+    assert!(
+        !is_good && told.contains("no kept version has a digest that begins with 9.9.9"),
+        "{told}"
+    );
+    mend(&router).await;
+    let first = letters[0]["address"].as_str().expect("an address");
+    let (is_good, _, out) = {
+        let arguments = ["replay", first, "--dry-run", "--against", "active"];
+        let (is_good, out, told) = dlq(&router, &arguments).await;
+        (is_good, told, out)
+    };
+    assert!(is_good && out.contains("wavering 1.0.0: forward"), "{out}");
+    assert_eq!(listed(&router, &[]).await.len(), letters.len());
+    router.stop().await.expect("it drains");
+}

@@ -65,6 +65,7 @@ pub(super) fn router() -> axum::Router<AdminState> {
         .routes(routes!(dlq::list))
         .routes(routes!(dlq::count))
         .routes(routes!(dlq::show))
+        .routes(routes!(dlq::trial))
         .routes(routes!(dlq::replay))
         .routes(routes!(dlq::purge))
         .routes(routes!(tap::tap))

@@ -15,8 +15,8 @@ use super::{
     answer::{Guarded, Refused, authorise},
 };
 use crate::dlq::{
-    Dlq, DlqError, LetterCounts, LetterDetails, LetterPage, LetterSelection, LettersLeft, ReplayTo,
-    Wanted,
+    Dlq, DlqError, LetterCounts, LetterDetails, LetterPage, LetterSelection, LetterTrials,
+    LettersLeft, ReplayTo, Wanted,
 };
 
 /// Letters that are to leave for good.
@@ -28,6 +28,16 @@ pub(crate) struct PurgeLetters {
     /// Only tells how many would.
     #[serde(default)]
     pub(crate) dry_run: bool,
+}
+
+/// Letters that a version of their plugin is to be tried on.
+#[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct TryLetters {
+    /// Which.
+    pub(crate) select: LetterSelection,
+    /// `active`, a version of the plugin's manifest, of which the newest that is kept, or the beginning of a digest.
+    pub(crate) version: String,
 }
 
 /// Letters that are to go on their way again.
@@ -146,6 +156,27 @@ pub(super) async fn show(
     let address = format!("{stream}/{partition}/{offset}").parse::<LetterAddress>();
     let address = address.map_err(DlqError::from)?;
     Ok(Json(dlq(&state)?.show(&address).await?))
+}
+
+/// What a kept version of a plugin says of dead letters, with the configuration of the stage that they failed at. Nothing
+/// is delivered.
+#[utoipa::path(
+    post,
+    path = "/api/v1/dlq/trial",
+    tag = "dlq",
+    request_body = TryLetters,
+    responses((status = 200, body = LetterTrials), Guarded, LettersRefused),
+    security(("token" = [])),
+)]
+pub(super) async fn trial(
+    State(state): State<AdminState>,
+    headers: HeaderMap,
+    body: Bytes,
+) -> Result<Json<LetterTrials>, Refused> {
+    authorise(&state, &headers)?;
+    let TryLetters { select, version } = understood(&body)?;
+    let version: String = version.chars().take(128).collect();
+    Ok(Json(dlq(&state)?.trial(select, &version, &state.deployer).await?))
 }
 
 /// Sends dead letters on their way again; each leaves once that is committed. Those that cannot go there stay, and

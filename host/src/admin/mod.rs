@@ -17,7 +17,7 @@ mod tests;
 mod token;
 mod traffic;
 
-pub(crate) use dlq::{PurgeLetters, ReplayLetters};
+pub(crate) use dlq::{PurgeLetters, ReplayLetters, TryLetters};
 pub(crate) use groups::{GroupList, GroupOutcome, GroupPlace, MoveGroup};
 pub use lifecycle::{Lifecycle, Phase};
 pub use plugins::SIGNATURE_HEADER;

@@ -134,7 +134,7 @@ pub(super) async fn forget(
 }
 
 fn parts(state: &AdminState) -> Result<(&Router, &Streams), Refused> {
-    let (router, _, streams, _) = state.traffic.of()?;
+    let (router, _, streams, ..) = state.traffic.of()?;
     Ok((router, streams))
 }
 

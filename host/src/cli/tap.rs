@@ -133,6 +133,18 @@ fn pretty(sight: &Sight, colours: Colours) -> String {
     text
 }
 
+/// A verdict, as people say it.
+pub(super) fn said(verdict: &ShownVerdict) -> String {
+    match verdict {
+        ShownVerdict::Forward => "forward".to_owned(),
+        ShownVerdict::Drop => "drop".to_owned(),
+        ShownVerdict::Emit(topics) => format!("emit on {}", topics.join(", ")),
+        ShownVerdict::Retry(ms) => format!("retry after {ms} ms"),
+        ShownVerdict::Reject(reason) => format!("reject: {}", printable(reason.as_bytes())),
+        ShownVerdict::Wait => "wait for an earlier one with its key".to_owned(),
+    }
+}
+
 fn event(event: &TapEvent) -> String {
     let takers = |routes: &[String], subscriptions: usize| {
         let mut takers = Vec::new();
@@ -149,15 +161,7 @@ fn event(event: &TapEvent) -> String {
             format!("published {}", takers(routes, *subscriptions))
         }
         TapEvent::Verdict { route, stage, version, verdict } => {
-            let verdict = match verdict {
-                ShownVerdict::Forward => "forward".to_owned(),
-                ShownVerdict::Drop => "drop".to_owned(),
-                ShownVerdict::Emit(topics) => format!("emit on {}", topics.join(", ")),
-                ShownVerdict::Retry(ms) => format!("retry after {ms} ms"),
-                ShownVerdict::Reject(reason) => format!("reject: {}", printable(reason.as_bytes())),
-                ShownVerdict::Wait => "wait for an earlier one with its key".to_owned(),
-            };
-            format!("{route}/{stage} {version}: {verdict}")
+            format!("{route}/{stage} {version}: {}", said(verdict))
         }
         TapEvent::Dead { route, stage, reason, error } => {
             let stage = stage.as_ref().map_or_else(String::new, |stage| format!("/{stage}"));

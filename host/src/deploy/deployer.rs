@@ -222,7 +222,7 @@ impl Deployer {
         self.plugins.load_full()
     }
 
-    fn known(&self, name: &str) -> Result<Plugin, DeployError> {
+    pub(super) fn known(&self, name: &str) -> Result<Plugin, DeployError> {
         let plugins = self.plugins();
         let found = plugins.values().find(|known| known.name.as_str() == name);
         found.cloned().ok_or_else(|| DeployError::UnknownPlugin {

@@ -98,6 +98,22 @@ impl History {
         }
     }
 
+    /// The version that is meant: the one that runs for `active`, the newest of this version in its manifest, or the
+    /// one whose digest begins so.
+    ///
+    /// # Errors
+    ///
+    /// There is none, or more than one.
+    pub fn named(&self, name: &str) -> Result<Digest, NoVersion> {
+        if let Some(active) = self.active.filter(|_| name == "active") {
+            return Ok(active);
+        }
+        match self.versions.iter().rev().find(|known| known.version == name) {
+            Some(known) => Ok(known.digest),
+            None => self.target(Some(name)),
+        }
+    }
+
     /// The version to go back to: the one before the one that runs, or the one whose digest begins with
     /// `to`.
     ///
@@ -169,6 +185,15 @@ mod tests {
         assert_eq!(history.target(Some("2")), Ok(Digest([0x21; 32])));
         assert_eq!(history.target(Some("1")), Err(NoVersion::Ambiguous("1".into())));
         assert_eq!(history.target(Some("3")), Err(NoVersion::Unknown("3".into())));
+    }
+
+    #[test]
+    fn a_version_is_named_by_what_it_is() {
+        let history = history(&[0x11, 0x12, 0x21]);
+        let named = |name| history.named(name).map(|digest| digest.0[0]);
+        assert_eq!((named("active"), named("18"), named("21")), (Ok(0x21), Ok(0x12), Ok(0x21)));
+        assert_eq!(named("1"), Err(NoVersion::Ambiguous("1".into())));
+        assert_eq!(History::default().named("active"), Err(NoVersion::Unknown("active".into())));
     }
 
     #[test]

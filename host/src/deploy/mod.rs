@@ -10,6 +10,7 @@ mod configured;
 mod deployer;
 mod error;
 mod history;
+mod kept;
 mod knowledge;
 mod metrics;
 mod prepare;

@@ -15,6 +15,7 @@ mod stage;
 #[cfg(test)]
 mod tests;
 mod told;
+mod trial;
 
 use std::{collections::HashMap, sync::Arc};
 
@@ -25,6 +26,7 @@ pub(crate) use told::{
     LetterCount, LetterCounts, LetterDetails, LetterPage, LetterSelection, LetterSummary,
     LettersLeft, RefusedLetter, Wanted,
 };
+pub(crate) use trial::{LetterTrial, LetterTrials};
 use waypost_core::{GroupName, LETTER_TOPICS, Partition, SettledLetters};
 use waypost_protocol::Pattern;
 use waypost_storage::Revision;

@@ -7,6 +7,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 use utoipa::ToSchema;
 use waypost_core::{Letter, LetterAddress, Partition, StreamDefinition, letter_limits};
 use waypost_protocol::{
@@ -25,6 +26,10 @@ use crate::{
 
 /// How long a memory topic may take to take a message.
 const PATIENCE: Duration = Duration::from_secs(20);
+/// After so long nothing further is begun: whoever asked is answered in time.
+pub(super) const LONGEST: Duration = Duration::from_secs(60);
+/// What is said of letters that it was too late for.
+pub(super) const TOO_LATE: &str = "those before it took too long; replay it again";
 /// Connections are counted from one: no publisher has this number.
 const OPERATOR: Origin = Origin { connection: ConnectionId(0) };
 /// One batch.
@@ -95,6 +100,7 @@ impl Dlq {
     ) -> Result<Replayed, DlqError> {
         let mut done = Replayed::default();
         let mut kept = Kept::default();
+        let end = Instant::now() + LONGEST;
         for found in letters {
             let Some(letter) = found.letter() else { continue };
             let message = match self.published(&letter).await {
@@ -113,6 +119,7 @@ impl Dlq {
                         Err(error) => done.refuse(&found.address, error.to_string()),
                     }
                 }
+                None if Instant::now() > end => done.refuse(&found.address, TOO_LATE),
                 None => match self.hand_out(&message).await {
                     Ok(()) => done.letters.push(found),
                     Err(why) => done.refuse(&found.address, why),

@@ -2,10 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use tokio::time::Instant;
 use waypost_core::{Giver, LETTER_TOPICS, Partition, RouteName, StageName};
 use waypost_storage::Unit;
 
-use super::{Dlq, DlqError, Settled, replay::Replayed, scan::Found};
+use super::{
+    Dlq, DlqError, Settled,
+    replay::{LONGEST, Replayed, TOO_LATE},
+    scan::Found,
+};
 use crate::router::{ReturnError, Returned, ReturnedMessage};
 
 /// Letters of one lane that go back to it at once.
@@ -28,7 +33,12 @@ impl Dlq {
                 Err(why) => done.refuse(&found.address, why),
             }
         }
+        let end = Instant::now() + LONGEST;
         for ((route, partition), mut letters) in lanes {
+            if Instant::now() > end {
+                letters.iter().for_each(|(found, _)| done.refuse(&found.address, TOO_LATE));
+                continue;
+            }
             while !letters.is_empty() {
                 let rest = letters.split_off(letters.len().min(AT_ONCE));
                 let (found, messages): (Vec<_>, Vec<_>) = letters.into_iter().unzip();

@@ -28,6 +28,8 @@ fn stream(name: &str, topics: &str) -> StreamDefinition {
         topics: vec![Pattern::parse(topics).expect("a pattern")],
         partitions: NonZeroU32::MIN,
         retention: Retention::default(),
+        ttl: None,
+        fsync: waypost_core::Fsync::default(),
     }
 }
 

@@ -50,6 +50,7 @@ pub use status::{
     StageStatus, SubscriptionStatus, TopicStatus,
 };
 pub use tail::Tails;
+pub(crate) use tap::shown_verdict;
 pub use tap::{
     ShownHeader, ShownKey, ShownPayload, ShownValue, ShownVerdict, Sight, Tap, TapEvent, TapFilter,
 };

@@ -411,7 +411,8 @@ fn shown<T>(bytes: &[u8], most: usize, text: fn(String) -> T, other: fn(String) 
     }
 }
 
-fn shown_verdict(
+/// What a stage's answer says of one message.
+pub(crate) fn shown_verdict(
     index: usize,
     message: MessageView<'_>,
     output: &StageOutput,

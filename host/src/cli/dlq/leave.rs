@@ -5,7 +5,10 @@ use std::io::{self, IsTerminal as _, Write as _};
 use anyhow::bail;
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::choose::{ChoiceOptions, go_on};
+use super::{
+    choose::{ChoiceOptions, go_on},
+    trial,
+};
 use crate::{
     admin::{PurgeLetters, ReplayLetters},
     cli::{
@@ -26,9 +29,13 @@ pub(in crate::cli) struct Replay {
     /// Where to: the stage of the route over streams that failed, or the topic that they were published on.
     #[arg(long, value_enum, default_value_t = ReplayTo::Stage)]
     to: ReplayTo,
-    /// Only tell how many would be.
+    /// Only tell how many would be, or with --against what would come of them.
     #[arg(long)]
     dry_run: bool,
+    /// What this version of the plugin says of them, with the configuration of the stage that failed: active, a version
+    /// of its manifest, or the beginning of a digest that is kept.
+    #[arg(long, value_name = "VERSION", requires = "dry_run")]
+    against: Option<String>,
     #[command(flatten)]
     outcome: OutcomeOptions,
     #[command(flatten)]
@@ -52,7 +59,11 @@ pub(in crate::cli) struct Purge {
 }
 
 pub(super) async fn replay(options: &Replay) -> Result<(), Failure> {
-    let Replay { choice, to, dry_run, outcome, admin } = options;
+    let Replay { choice, to, dry_run, against, outcome, admin } = options;
+    if let Some(version) = against {
+        let selection = choice.selection(trial::AT_ONCE)?;
+        return trial::run(admin, selection, version, outcome.format()).await;
+    }
     let ask = |select| ReplayLetters { select, to: *to, dry_run: *dry_run };
     let selection = choice.selection(AT_ONCE)?;
     let left = all(admin, "/api/v1/dlq/replay", selection, ask).await?;

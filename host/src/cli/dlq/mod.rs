@@ -4,6 +4,7 @@ mod choose;
 mod leave;
 mod list;
 mod show;
+mod trial;
 
 use super::{Failure, connection::runtime};
 

@@ -72,7 +72,7 @@ async fn what_comes_back_outlives_the_router_that_took_it() {
     static MENDED: AtomicBool = AtomicBool::new(false);
     fn trap_or_wait(batch: &Batch) -> Result<StageOutput, StageFailure> {
         let verdict = |payload: &[u8]| match payload == b"13" && !MENDED.load(Ordering::Relaxed) {
-            true => Verdict::Retry(3_600_000),
+            true => Verdict::Retry(60_000),
             false => Verdict::Forward,
         };
         let verdicts = batch.iter().map(|message| verdict(message.payload())).collect();

@@ -1,0 +1,100 @@
+//! `waypost dlq replay --dry-run --against`: what a version of a plugin says of letters.
+
+use waypost_core::LetterAddress;
+
+use super::choose::go_on;
+use crate::{
+    admin::TryLetters,
+    cli::{
+        Failure,
+        admin::AdminOptions,
+        output::{Format, write_line},
+        print::write_out,
+        shown::printable,
+        tap::said,
+    },
+    dlq::{LetterSelection, LetterTrial, LetterTrials},
+};
+
+/// Letters that are tried at once: each may take as long as its plugin may.
+pub(super) const AT_ONCE: u32 = 50;
+
+/// Prints a line for each letter.
+pub(super) async fn run(
+    admin: &AdminOptions,
+    mut selection: LetterSelection,
+    version: &str,
+    format: Format,
+) -> Result<(), Failure> {
+    let mut is_whole = true;
+    loop {
+        let asked = TryLetters { select: selection.clone(), version: version.to_owned() };
+        let body = serde_json::to_vec(&asked).map_err(anyhow::Error::from)?;
+        let told: LetterTrials = admin.post("/api/v1/dlq/trial", body).await?;
+        for trial in &told.trials {
+            match format {
+                Format::Json => write_line(trial)?,
+                Format::Pretty => write_out(&line(trial))?,
+            }
+        }
+        for refused in &told.refused {
+            eprintln!("{} was not tried: {}", refused.address, refused.error);
+        }
+        is_whole &= told.refused.is_empty();
+        let is_more = match (&mut selection, told.next) {
+            (LetterSelection { filter: Some(wanted), .. }, next) => {
+                go_on(wanted, next, told.until_ms)
+            }
+            // The router took its time: the rest goes by itself.
+            (LetterSelection { letters, .. }, Some(next)) => {
+                let next: LetterAddress = next.parse().map_err(anyhow::Error::from)?;
+                let is_left = |letter: &LetterAddress| *letter >= next;
+                letters.retain(|letter| letter.parse().as_ref().is_ok_and(is_left));
+                true
+            }
+            (_, None) => false,
+        };
+        if !is_more {
+            return if is_whole { Ok(()) } else { Err(Failure::Told) };
+        }
+    }
+}
+
+fn line(trial: &LetterTrial) -> String {
+    let LetterTrial { address, plugin, version, verdict, reason, error } = trial;
+    let outcome = match verdict {
+        Some(verdict) => said(verdict),
+        None => {
+            let error = error.as_deref().unwrap_or_default();
+            let reason = reason.as_deref().unwrap_or_default();
+            format!("fails, {reason}: {}", printable(error.as_bytes()))
+        }
+    };
+    format!("{address}  {plugin} {version}: {outcome}\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::router::ShownVerdict;
+
+    #[test]
+    fn a_trial_is_told_in_a_line() {
+        let trial = LetterTrial {
+            address: "dead/0/1".into(),
+            plugin: "filter".into(),
+            version: "1.0.0".into(),
+            verdict: Some(ShownVerdict::Reject("no".into())),
+            reason: None,
+            error: None,
+        };
+        assert_eq!(line(&trial), "dead/0/1  filter 1.0.0: reject: no\n");
+        let failed = LetterTrial {
+            verdict: None,
+            reason: Some("PLUGIN_TRAP".into()),
+            error: Some("unreachable".into()),
+            ..trial
+        };
+        assert_eq!(line(&failed), "dead/0/1  filter 1.0.0: fails, PLUGIN_TRAP: unreachable\n");
+    }
+}
