@@ -1,10 +1,11 @@
-//! What end-to-end tests and the demo share: a router as a process of its own.
+//! What end-to-end tests, the demo and the chaos share: a router as a process of its own.
 //!
 //! Tests see a router as users do: its command, its configuration, its addresses, its log. They never
 //! import it.
 #![forbid(unsafe_code)]
 
 mod artefacts;
+pub mod chaos;
 mod command;
 mod http;
 mod router;

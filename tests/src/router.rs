@@ -2,7 +2,7 @@
 
 use std::{
     fs::{self, File},
-    net::SocketAddr,
+    net::{SocketAddr, UdpSocket},
     path::{Path, PathBuf},
     process::{ExitStatus, Stdio},
     time::Duration,
@@ -105,8 +105,9 @@ impl Router {
                 path
             }
         };
-        let (binary, any) = (binary.to_owned(), SocketAddr::from(([127, 0, 0, 1], 0)));
-        let (child, endpoints) = spawn(&binary, &config, &folder, any).await?;
+        let binary = binary.to_owned();
+        let mut child = spawn(&binary, &config, &folder, unshared_address()?)?;
+        let endpoints = ready(&mut child, &folder).await?;
         Ok(Self { child, folder, endpoints, binary, config })
     }
 
@@ -116,10 +117,35 @@ impl Router {
     ///
     /// It is not ready in time; with its log.
     pub async fn restart(&mut self) -> anyhow::Result<()> {
-        self.child.kill().await?;
-        let (child, endpoints) =
-            spawn(&self.binary, &self.config, &self.folder, self.endpoints.listen).await?;
-        (self.child, self.endpoints) = (child, endpoints);
+        self.kill().await?;
+        self.child = spawn(&self.binary, &self.config, &self.folder, self.endpoints.listen)?;
+        self.endpoints = ready(&mut self.child, &self.folder).await?;
+        Ok(())
+    }
+
+    /// Kills it, starts it again, and kills it after that long, whether it is ready or not.
+    ///
+    /// # Errors
+    ///
+    /// It does not start, or ends by itself; with its log.
+    pub async fn restart_for(&mut self, moment: Duration) -> anyhow::Result<()> {
+        self.kill().await?;
+        self.child = spawn(&self.binary, &self.config, &self.folder, self.endpoints.listen)?;
+        match tokio::time::timeout(moment, self.child.wait()).await {
+            Ok(status) => bail!("the router ended with {}:\n{}", status?, self.log()),
+            Err(_) => self.kill().await,
+        }
+    }
+
+    /// Kills it, if it has not ended already.
+    ///
+    /// # Errors
+    ///
+    /// The system does not.
+    pub async fn kill(&mut self) -> anyhow::Result<()> {
+        if self.pid().is_some() {
+            self.child.kill().await?;
+        }
         Ok(())
     }
 
@@ -320,6 +346,18 @@ impl Router {
     }
 }
 
+/// A free address on loopback whose port the system gives to nobody by itself, so that it is still free when a router
+/// that was killed starts again.
+fn unshared_address() -> anyhow::Result<SocketAddr> {
+    for _ in 0..100 {
+        let address = SocketAddr::from(([127, 0, 0, 1], rand::random_range(10_000..32_000)));
+        if UdpSocket::bind(address).is_ok() {
+            return Ok(address);
+        }
+    }
+    bail!("no port of a hundred is free")
+}
+
 /// Where the signature of an artefact stands.
 fn signature_of(artefact: &Path) -> PathBuf {
     let mut file = artefact.as_os_str().to_owned();
@@ -331,36 +369,43 @@ fn state(folder: &TempDir) -> PathBuf {
     folder.path().join("state")
 }
 
-/// Starts the command in its folder and waits until it is ready.
-async fn spawn(
+fn endpoints_of(folder: &TempDir) -> PathBuf {
+    state(folder).join("endpoints.json")
+}
+
+/// Starts the command in its folder.
+fn spawn(
     binary: &Path,
     config: &Path,
     folder: &TempDir,
     listen: SocketAddr,
-) -> anyhow::Result<(Child, Endpoints)> {
-    let state = state(folder);
-    let file = state.join("endpoints.json");
+) -> anyhow::Result<Child> {
     // A router that was killed left it behind.
-    let _ = fs::remove_file(&file);
+    let _ = fs::remove_file(endpoints_of(folder));
     let log = File::options().create(true).append(true).open(folder.path().join("router.log"))?;
-    let mut child = Command::new(binary)
+    Command::new(binary)
         .arg("run")
         .arg("--config")
         .arg(config)
         .env("WAYPOST__LISTEN__ADDRESS", listen.to_string())
         .env("WAYPOST__ADMIN__ADDRESS", "127.0.0.1:0")
         .env("WAYPOST__PLUGINS__FOLDER", folder.path().join("plugins"))
-        .env("WAYPOST__ROUTER__STATE_FOLDER", &state)
+        .env("WAYPOST__ROUTER__STATE_FOLDER", state(folder))
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(log)
         .kill_on_drop(true)
         .spawn()
-        .with_context(|| binary.display().to_string())?;
+        .with_context(|| binary.display().to_string())
+}
+
+/// Waits until it is ready.
+async fn ready(child: &mut Child, folder: &TempDir) -> anyhow::Result<Endpoints> {
+    let file = endpoints_of(folder);
     let deadline = Instant::now() + START_TIMEOUT;
     loop {
         if let Ok(bytes) = fs::read(&file) {
-            return Ok((child, serde_json::from_slice(&bytes)?));
+            return Ok(serde_json::from_slice(&bytes)?);
         }
         if let Some(status) = child.try_wait()? {
             bail!("the router ended with {status}:\n{}", log_of(folder));

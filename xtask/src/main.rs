@@ -5,6 +5,7 @@
 
 mod bench;
 mod build;
+mod chaos;
 mod command;
 mod counts;
 mod demo;
@@ -30,6 +31,8 @@ enum Task {
     Bench(bench::Options),
     /// Count the instructions of the hot pieces under valgrind, and hold them against the recorded ones.
     Counts(counts::Options),
+    /// Kill the router again and again under a test application, and check what clients saw.
+    Chaos(chaos::Options),
     /// Run each fuzz target for so many executions each.
     Fuzz(fuzz::Options),
     /// Simulate clients, router, storage and clocks from seeds, and check every promise of delivery.
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         Task::Plugins => build::plugins().map(|_| ()),
         Task::Bench(options) => bench::run(&options),
         Task::Counts(options) => counts::check(&options),
+        Task::Chaos(options) => chaos::run(&options),
         Task::Fuzz(options) => fuzz::run(&options),
         Task::Sim(options) => sim::run(&options),
     };
