@@ -185,17 +185,17 @@ impl Ledger {
         Ok((appended, effects))
     }
 
-    /// Whether a unit only says again what its producers stored before, so that it takes no space.
-    pub(crate) fn holds(&self, unit: &Unit) -> bool {
+    /// Whether a unit stores nothing: what its producers stored before it only says again, or they may not say it.
+    pub(crate) fn stores_nothing(&self, unit: &Unit) -> bool {
         let Unit { appends, step, groups } = unit;
-        let is_seen = |append: &Append| {
-            append.claim().is_some_and(|(producer, claim)| {
+        let is_new = |append: &Append| {
+            append.claim().is_none_or(|(producer, claim)| {
                 let known = self.claims.get(&(append.partition.clone(), producer));
                 let opened = self.producers.get(&producer).map(|record| record.epoch);
-                matches!(check_claim(opened, known, &claim), ClaimVerdict::Seen { .. })
+                check_claim(opened, known, &claim) == ClaimVerdict::Append
             })
         };
-        step.is_none() && groups.is_empty() && appends.iter().all(is_seen)
+        step.is_none() && groups.is_empty() && !appends.iter().any(is_new)
     }
 
     fn check_group(&self, step: &GroupStep) -> Result<(), CommitError> {

@@ -265,7 +265,7 @@ impl Storage for MemoryStorage {
 
     fn commit(&self, unit: Unit) -> BoxFuture<'_, Result<Committed, CommitError>> {
         ready(self.write(false, |inner| {
-            inner.check_room(unit.grows() && !inner.ledger.holds(&unit))?;
+            inner.check_room(unit.grows() && !inner.ledger.stores_nothing(&unit))?;
             let (appends, effects) = inner.ledger.commit(unit)?;
             Ok(Committed { number: inner.store(effects), appends })
         }))
@@ -447,5 +447,10 @@ mod tests {
         assert_eq!(again, Ok(Appended::Duplicate { first_offset: Some(Offset(0)) }));
         let next = storage.append(by(1)).await;
         assert!(matches!(next, Err(CommitError::Full { .. })), "{next:?}");
+        storage.set_full(false);
+        storage.open_producer(producer, Epoch(1), 0).await.expect("it is newer");
+        storage.set_full(true);
+        let fenced = storage.append(by(0)).await;
+        assert!(matches!(fenced, Err(CommitError::ProducerFenced { .. })), "{fenced:?}");
     }
 }

@@ -192,8 +192,8 @@ impl Writer {
             Request::Commit(unit, reply) => {
                 let is_synced = self.is_synced(&unit);
                 let room = match self.open_door(unit.grows()) {
-                    // To refuse it would say that it is not stored.
-                    Err(CommitError::Full { .. }) if self.ledger.holds(&unit) => Ok(()),
+                    // To refuse it for that would say that it is not stored.
+                    Err(CommitError::Full { .. }) if self.ledger.stores_nothing(&unit) => Ok(()),
                     room => room,
                 };
                 let committed = room.and_then(|()| self.ledger.commit(unit));

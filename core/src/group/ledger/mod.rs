@@ -215,7 +215,8 @@ impl GroupLedger {
             return false;
         }
         self.go_to(Offset(offset.0.saturating_add(1)));
-        !self.open.contains_key(&offset) && !self.done.contains(offset)
+        // What was given up in an earlier life may be buried, and the floor beyond it, before it is read.
+        offset >= self.floor && !self.open.contains_key(&offset) && !self.done.contains(offset)
     }
 
     /// Moves the cursor on. What it passes takes its place in the line of its key.

@@ -381,3 +381,23 @@ fn a_position_that_contradicts_itself_is_unsound() {
     check(done(7), vec![failed(9), failed(8)], false);
     check(done(7), vec![failed(8), failed(8)], false);
 }
+
+#[test]
+fn what_was_given_up_before_a_restart_and_is_buried_before_it_is_read_does_not_come_again() {
+    let dead = |offset| FailedMessage {
+        offset: Offset(offset),
+        key: None,
+        failures: policy().retry.attempts,
+        due_ms: 0,
+        first_failure_ms: 1,
+    };
+    let failed = vec![dead(0), dead(1)];
+    let position = GroupPosition { failed, ..GroupPosition::at(Offset(0)) };
+    let mut ledger = GroupLedger::new(GroupPolicy { buries: true, ..policy() }, false, position, 9);
+    ledger.buried(&[Offset(0), Offset(1)]);
+    for offset in (0..3).map(Offset) {
+        ledger.admit(GroupMessage { offset, key: None, ingest_ms: 0 });
+    }
+    assert_eq!(offsets(&give(&mut ledger, 1, ANN, 9)), [2]);
+    assert!(ledger.position(&[]).is_sound());
+}
