@@ -38,7 +38,7 @@ pub(crate) enum Event {
     /// It is time for the group.
     Group,
     /// A read of the group is done.
-    GroupRead { partition: usize, wanted: Option<Offset> },
+    GroupRead { task: u64, partition: usize, wanted: Option<Offset> },
     /// It is time for a client.
     Client(Client),
 }
@@ -155,9 +155,15 @@ impl Shared {
         BEGIN_MS.saturating_add(self.now_ms).saturating_add_signed(self.skew_ms)
     }
 
-    pub(crate) fn at(&mut self, at_ms: u64, event: Event) {
+    /// A number that nothing else in the story has.
+    pub(crate) fn number(&mut self) -> u64 {
         self.next_event += 1;
-        self.events.insert((at_ms.max(self.now_ms), self.next_event), event);
+        self.next_event
+    }
+
+    pub(crate) fn at(&mut self, at_ms: u64, event: Event) {
+        let number = self.number();
+        self.events.insert((at_ms.max(self.now_ms), number), event);
     }
 
     /// Something happens within so many milliseconds.

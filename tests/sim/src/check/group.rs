@@ -264,11 +264,14 @@ impl Groups {
         Ok(())
     }
 
-    /// A member is one no longer; what it had failed if it was lost.
-    pub(super) fn left(&mut self, member: Connection, is_lost: bool) {
+    /// A member is one no longer; what it had failed if it was lost, or its time was over before.
+    pub(super) fn left(&mut self, member: Connection, is_lost: bool, now_ms: u64) {
         for message in self.messages.iter_mut().flatten() {
-            if matches!(message.stand, Stand::Held(holder, ..) if holder == member) {
-                let is_given_up = is_lost && message.is_given_up();
+            if let Stand::Held(holder, _, until_ms) = message.stand
+                && holder == member
+            {
+                let is_failed = is_lost || until_ms <= now_ms;
+                let is_given_up = is_failed && message.is_given_up();
                 message.stand = if is_given_up { Stand::Settled } else { Stand::Open };
             }
         }

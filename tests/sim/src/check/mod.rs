@@ -158,8 +158,8 @@ impl Checker {
     }
 
     /// A member is one no longer.
-    pub(crate) fn left(&mut self, member: Connection, is_lost: bool) {
-        self.groups.left(member, is_lost);
+    pub(crate) fn left(&mut self, member: Connection, is_lost: bool, now_ms: u64) {
+        self.groups.left(member, is_lost, now_ms);
     }
 
     /// An acknowledgement was confirmed: it is on the disk, now.

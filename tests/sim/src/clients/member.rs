@@ -65,6 +65,10 @@ impl Member {
         for (_, given) in due {
             self.say(shared, connection, given);
         }
+        if self.held.is_empty() && shared.random.chance(200) {
+            // It waits, and says so: a member whose lease ran out is given nothing until it is heard of.
+            shared.tell_router(connection, ToRouter::Grant(0));
+        }
         if let Some((lease, offsets)) = self.old.clone().filter(|_| shared.random.chance(50)) {
             // Late, and twice.
             self.send(shared, connection, lease, Said::Ack(offsets), false);

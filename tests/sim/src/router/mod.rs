@@ -79,8 +79,8 @@ impl Router {
                 }
             }
             Event::Group => self.work_group(shared),
-            Event::GroupRead { partition, wanted } => {
-                if let Some(group) = &mut self.group {
+            Event::GroupRead { task, partition, wanted } => {
+                if let Some(group) = self.group.as_mut().filter(|group| group.is_task(*task)) {
                     group.read(shared, *partition, *wanted);
                 }
                 self.work_group(shared);

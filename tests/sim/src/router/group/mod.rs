@@ -47,6 +47,8 @@ const POLICY: GroupPolicy = GroupPolicy {
 
 /// The group, beginning or at work.
 pub(super) struct Group {
+    /// Unique in its story.
+    task: u64,
     crew: Crew,
     parts: Vec<Part>,
     seats: BTreeMap<MemberId, Connection>,
@@ -83,6 +85,7 @@ enum Begins {
 impl Group {
     pub(super) fn begin(shared: &mut Shared) -> Self {
         let mut group = Self {
+            task: shared.number(),
             crew: Crew::new(false, MOST_MEMBERS, Vec::new()),
             parts: Vec::new(),
             seats: BTreeMap::new(),
@@ -109,6 +112,10 @@ impl Group {
         group
     }
 
+    pub(super) fn is_task(&self, task: u64) -> bool {
+        self.task == task
+    }
+
     /// Finds what is kept, or lets the beginning be kept first.
     fn find(&mut self, shared: &mut Shared) {
         let kept = shared.disk.group(&shared.layout.group);
@@ -128,7 +135,7 @@ impl Group {
                 }
             };
             ledgers.push(GroupLedger::new(POLICY, false, position, self.clock_ms(shared)));
-            parts.push(Part::new(source, revision));
+            parts.push(Part::new(self.task, source, revision));
         }
         if new.is_empty() {
             self.crew = Crew::new(false, MOST_MEMBERS, ledgers);
@@ -187,7 +194,7 @@ impl Group {
         let now_ms = self.clock_ms(shared);
         let cause = is_lost.then_some(Cause::Lost);
         self.crew.leave(member, cause.as_ref(), now_ms);
-        shared.checker.left(connection, is_lost);
+        shared.checker.left(connection, is_lost, shared.now_ms);
         for partition in 0..self.parts.len() {
             self.touch(partition);
         }
@@ -285,7 +292,7 @@ impl Group {
             let seats = std::mem::take(&mut self.seats);
             for (member, connection) in seats {
                 self.crew.leave(member, None, now_ms);
-                shared.checker.left(connection, false);
+                shared.checker.left(connection, false, shared.now_ms);
                 self.dismissed.push(connection);
             }
             return;

@@ -17,6 +17,8 @@ const MOST_BATCHES: usize = 4;
 
 #[derive(Debug)]
 pub(super) struct Part {
+    /// The task that it is of: reads outlive their tasks here.
+    task: u64,
     pub(super) source: Partition,
     pub(super) revision: Revision,
     /// The changes of its ledger that are kept.
@@ -31,8 +33,9 @@ pub(super) struct Part {
 }
 
 impl Part {
-    pub(super) fn new(source: Partition, revision: Revision) -> Self {
+    pub(super) fn new(task: u64, source: Partition, revision: Revision) -> Self {
         Self {
+            task,
             source,
             revision,
             kept: 0,
@@ -73,7 +76,7 @@ impl Part {
         let has_more = shared.disk.bounds(&self.source).next > self.cursor;
         if self.is_reading && has_more && !self.is_scheduled {
             self.is_scheduled = true;
-            shared.within(5, Event::GroupRead { partition, wanted: None });
+            shared.within(5, Event::GroupRead { task: self.task, partition, wanted: None });
         }
     }
 
@@ -81,7 +84,7 @@ impl Part {
     pub(super) fn fetch(&mut self, shared: &mut Shared, partition: usize, offset: Offset) {
         if !self.is_fetching {
             self.is_fetching = true;
-            shared.within(5, Event::GroupRead { partition, wanted: Some(offset) });
+            shared.within(5, Event::GroupRead { task: self.task, partition, wanted: Some(offset) });
         }
     }
 
