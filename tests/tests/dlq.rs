@@ -81,7 +81,7 @@ async fn publish(router: &Router, topic: &str, numbers: impl Iterator<Item = u64
     for number in numbers {
         let message = Message::new(topic, number.to_string().into_bytes())
             .key((number % 5).to_be_bytes().to_vec())
-            .header("trace", b"\xff".to_vec())
+            .header("trace", b"\xff")
             .expect("a header");
         receipts.push(publisher.publish(message).await.expect("it is taken"));
     }
