@@ -15,6 +15,7 @@ mod clock;
 mod compare;
 mod everything;
 mod framing;
+mod idle;
 mod latency;
 mod load;
 mod measure;
@@ -76,6 +77,7 @@ async fn dispatch(command: Command, program: &Program) -> anyhow::Result<()> {
             }
             print(&output, &[series])
         }
+        Asked::Idle(options) => idle::run(options, program).await,
         Asked::Comparison(options) => compare::run(options, program).await,
         Asked::Part(part) => process::bounded(play(part)).await,
     }
@@ -91,6 +93,8 @@ async fn play(part: Part) -> anyhow::Result<()> {
         Part::RoutedConsumer => routed::consumer().await,
         Part::Requester => request::requester().await,
         Part::Responder => request::responder().await,
+        Part::IdleNode => idle::node().await,
+        Part::IdleClients => idle::clients().await,
         Part::Beside => everything::beside().await,
         #[cfg(feature = "nats")]
         Part::NatsProducer => nats::clients::producer().await,

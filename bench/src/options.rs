@@ -8,7 +8,7 @@ use std::{
 use clap::{Args, Subcommand, ValueEnum};
 
 use crate::{
-    compare,
+    compare, idle,
     load::Load,
     process::{Part, Program},
     scenario::{OwnPlugin, Routers, Running, Scenario, Through},
@@ -69,6 +69,8 @@ pub(crate) enum Command {
     /// All features at once: durable streams and a route between them, retries, dead letters, a group,
     /// a memory route, requests, metrics and a tap.
     Everything(Everything),
+    /// What connections over which nothing goes take of the router's memory.
+    Idle(idle::Options),
     /// All scenarios in turns, and beside other brokers; what `cargo xtask bench` runs.
     Compare(compare::Options),
     /// A process of a measurement, which it starts itself.
@@ -218,6 +220,8 @@ pub(crate) enum Asked {
     Limit(Relay),
     /// A scenario that goes through a router.
     Routed(Box<Measure>),
+    /// Memory of connections over which nothing goes.
+    Idle(idle::Options),
     /// All scenarios in turns.
     Comparison(compare::Options),
     /// To be a process of a measurement.
@@ -265,6 +269,7 @@ impl From<Command> for Asked {
                 let scenario = Scenario::Everything;
                 Self::Routed(Box::new(Measure { scenario, routed, plugins, own: None }))
             }
+            Command::Idle(options) => Self::Idle(options),
             Command::Compare(options) => Self::Comparison(options),
             Command::Part { part } => Self::Part(part),
         }

@@ -56,6 +56,8 @@ pub(crate) enum Part {
     RoutedConsumer,
     Requester,
     Responder,
+    IdleNode,
+    IdleClients,
     Beside,
     #[cfg(feature = "nats")]
     NatsProducer,

@@ -19,7 +19,16 @@ pub(crate) fn cpu_time(pid: u32) -> anyhow::Result<Duration> {
 pub(crate) fn peak_memory(pid: u32) -> anyhow::Result<u64> {
     let path = format!("/proc/{pid}/status");
     let text = read(&path)?;
-    parse_peak(&text).with_context(|| format!("{path} has no VmHWM as in proc_pid_status(5)"))
+    parse_kib(&text, "VmHWM:")
+        .with_context(|| format!("{path} has no VmHWM as in proc_pid_status(5)"))
+}
+
+/// The memory that a process has resident now, in bytes.
+pub(crate) fn memory(pid: u32) -> anyhow::Result<u64> {
+    let path = format!("/proc/{pid}/status");
+    let text = read(&path)?;
+    parse_kib(&text, "VmRSS:")
+        .with_context(|| format!("{path} has no VmRSS as in proc_pid_status(5)"))
 }
 
 /// What all processors did since the system started.
@@ -51,8 +60,8 @@ fn parse_process(stat: &str) -> Option<Duration> {
     Some(TICK * user.checked_add(system)?)
 }
 
-fn parse_peak(status: &str) -> Option<u64> {
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+fn parse_kib(status: &str, key: &str) -> Option<u64> {
+    let line = status.lines().find_map(|line| line.strip_prefix(key))?;
     line.split_whitespace().next()?.parse::<u64>().ok()?.checked_mul(1024)
 }
 
@@ -82,10 +91,11 @@ mod tests {
     }
 
     #[test]
-    fn the_peak_is_in_bytes() {
+    fn memory_is_in_bytes() {
         let status = "Name:\ta\nVmPeak:\t  900 kB\nVmHWM:\t  12 kB\nVmRSS:\t  8 kB\n";
-        assert_eq!(parse_peak(status), Some(12 * 1024));
-        assert_eq!(parse_peak("Name:\ta\n"), None);
+        assert_eq!(parse_kib(status, "VmHWM:"), Some(12 * 1024));
+        assert_eq!(parse_kib(status, "VmRSS:"), Some(8 * 1024));
+        assert_eq!(parse_kib("Name:\ta\n", "VmRSS:"), None);
     }
 
     #[test]
@@ -100,6 +110,7 @@ mod tests {
     #[test]
     fn the_own_process_and_machine_are_found() {
         cpu_time(std::process::id()).expect("it runs");
+        assert!(memory(std::process::id()).expect("it runs") > 0);
         assert!(peak_memory(std::process::id()).expect("it runs") > 0);
         Machine::now().expect("it runs");
     }

@@ -4,7 +4,7 @@ use std::fmt::{self, Write as _};
 
 use super::{
     goals::Goal,
-    outcome::{Floor, Outcome, PeerFigures, ScenarioFigures},
+    outcome::{Floor, IdleFigures, Outcome, PeerFigures, ScenarioFigures},
     peers::Peer,
     plan::FLOOR_RATE,
 };
@@ -114,6 +114,11 @@ fn write(text: &mut String, outcome: &Outcome) -> fmt::Result {
         "\nA peer's messages have the payload alone, ours a key and two headers beside it. Its producer stays within \
          32,768\nmessages of its consumer, as NATS drops what a slow consumer does not take.\n",
     );
+    text.push_str("\n## Idle connections\n\n");
+    match &outcome.idle {
+        IdleFigures::Measured(idle) => writeln!(text, "{idle}.")?,
+        IdleFigures::Skipped { skipped } => writeln!(text, "Skipped: {skipped}.")?,
+    }
     writeln!(
         text,
         "\n## Machine and settings\n\n\

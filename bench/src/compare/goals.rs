@@ -8,6 +8,7 @@ use super::{
     outcome::{PeerFigures, ScenarioFigures},
     plan::FLOOR_RATE,
 };
+use crate::idle::Idle;
 
 /// A goal and what was found.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -26,7 +27,7 @@ type Scenarios = BTreeMap<String, ScenarioFigures>;
 type Peers = BTreeMap<&'static str, PeerFigures>;
 
 /// Holds the figures against all goals.
-pub(super) fn check(scenarios: &Scenarios, peers: &Peers) -> Vec<Goal> {
+pub(super) fn check(scenarios: &Scenarios, peers: &Peers, idle: Option<&Idle>) -> Vec<Goal> {
     let forward = scenarios.get("forward/128");
     let filter = scenarios.get("filter/128");
     let chain = scenarios.get("chain/128");
@@ -89,6 +90,11 @@ pub(super) fn check(scenarios: &Scenarios, peers: &Peers) -> Vec<Goal> {
             99.99,
             floor.map(|floor| floor.delivered),
         ),
+        most(
+            "an idle connection: router memory beside what QUIC takes, bytes",
+            8192.0,
+            idle.map(|idle| idle.own_bytes),
+        ),
     ]
 }
 
@@ -111,8 +117,8 @@ mod tests {
 
     #[test]
     fn what_was_not_measured_meets_nothing_and_fails_nothing() {
-        let goals = check(&BTreeMap::new(), &BTreeMap::new());
-        assert_eq!(goals.len(), 16);
+        let goals = check(&BTreeMap::new(), &BTreeMap::new(), None);
+        assert_eq!(goals.len(), 17);
         assert!(goals.iter().all(|goal| goal.met.is_none()));
     }
 }

@@ -18,6 +18,7 @@ use plan::Plan;
 
 use self::{machine::Setting, outcome::Outcome, peers::Peer};
 use crate::{
+    idle,
     options::Form,
     page,
     process::Program,
@@ -70,7 +71,8 @@ pub(crate) async fn run(options: Options, program: &Program) -> anyhow::Result<(
     let plan = if options.quick { Plan::quick() } else { Plan::full() };
     let binary = options.router.unwrap_or_else(|| program.sibling("waypost"));
     let setting = Setting::find(&binary)?;
-    let routers = Routers { binary, set: Vec::new(), plugins: options.plugins, own: None };
+    let routers =
+        Routers { binary: binary.clone(), set: Vec::new(), plugins: options.plugins, own: None };
     let through = Through::Started(routers);
 
     let began = Instant::now();
@@ -130,7 +132,13 @@ pub(crate) async fn run(options: Options, program: &Program) -> anyhow::Result<(
         compared.push(Compared { peak, tenth, half, floor });
     }
 
-    let outcome = Outcome::new(&compared, &peers, &setting, &plan, began.elapsed());
+    tell(&format!("{} connections over which nothing goes", plan.idle_connections));
+    let idle = idle::measure(program, binary, plan.idle_connections).await.map_err(|error| {
+        tell(&format!("idle connections: {error:#}"));
+        format!("it failed: {error:#}")
+    });
+
+    let outcome = Outcome::new(&compared, &peers, idle, &setting, &plan, began.elapsed());
     if let Some(file) = options.document {
         std::fs::write(&file, document::markdown(&outcome))
             .map_err(|error| anyhow::anyhow!("{}: {error}", file.display()))?;

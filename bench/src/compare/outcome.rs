@@ -12,7 +12,10 @@ use super::{
     peers::Peer,
     plan::{MAIN_SIZE, Plan},
 };
-use crate::series::{Series, Spread, cpu, per_cpu_second, rate};
+use crate::{
+    idle::Idle,
+    series::{Series, Spread, cpu, per_cpu_second, rate},
+};
 
 /// Everything.
 #[derive(Debug, Serialize)]
@@ -21,6 +24,7 @@ pub(super) struct Outcome<'a> {
     pub(super) limit_msgs_per_s: f64,
     pub(super) scenarios: BTreeMap<String, ScenarioFigures>,
     pub(super) peers: BTreeMap<&'static str, PeerFigures>,
+    pub(super) idle: IdleFigures,
     pub(super) goals: Vec<Goal>,
     /// Processors that neither the measured processes nor idleness had, as a mean over all runs.
     pub(super) processors_used_by_others: f64,
@@ -109,6 +113,14 @@ pub(super) enum PeerFigures {
     },
 }
 
+/// Of connections over which nothing goes.
+#[derive(Debug, Serialize)]
+#[serde(untagged)]
+pub(super) enum IdleFigures {
+    Measured(Idle),
+    Skipped { skipped: String },
+}
+
 fn median<S: serde::Serializer>(spread: &Spread, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.serialize_f64(spread.median)
 }
@@ -124,6 +136,7 @@ impl<'a> Outcome<'a> {
     pub(super) fn new(
         compared: &[Compared],
         peers: &[(Peer, PeerOutcome)],
+        idle: Result<Idle, String>,
         setting: &'a Setting,
         plan: &'a Plan,
         lasted: Duration,
@@ -140,9 +153,13 @@ impl<'a> Outcome<'a> {
         let stolen: f64 = runs().map(|run| run.usage.stolen_seconds).sum();
         Self {
             limit_msgs_per_s: Spread::of(limits).map_or(0.0, |spread| spread.median),
-            goals: goals::check(&scenarios, &peers),
+            goals: goals::check(&scenarios, &peers, idle.as_ref().ok()),
             scenarios,
             peers,
+            idle: match idle {
+                Ok(idle) => IdleFigures::Measured(idle),
+                Err(skipped) => IdleFigures::Skipped { skipped },
+            },
             processors_used_by_others: others / measured,
             processors_stolen: stolen / measured,
             seconds: lasted.as_secs_f64(),
@@ -249,7 +266,14 @@ mod tests {
             (Peer::JetStreamLazy, PeerOutcome::Skipped("it is not there".to_owned())),
         ];
         let setting = Setting::default();
-        let outcome = Outcome::new(&compared, &peers, &setting, &plan, Duration::from_secs(9));
+        let idle = Idle {
+            connections: 1000,
+            router_bytes: 30_000.0,
+            bare_bytes: 25_000.0,
+            own_bytes: 5000.0,
+        };
+        let outcome =
+            Outcome::new(&compared, &peers, Ok(idle), &setting, &plan, Duration::from_secs(9));
         let object = serde_json::to_value(&outcome).expect("it has a form");
 
         assert_eq!(object["limit_msgs_per_s"], 200.0);
@@ -265,6 +289,7 @@ mod tests {
         }
         assert_eq!(object["peers"]["nats-filter"]["msgs_per_s"], 20.0);
         assert_eq!(object["peers"]["jetstream-lazy"]["skipped"], "it is not there");
+        assert_eq!(object["idle"]["own_bytes"], 5000.0);
         let goals = object["goals"].as_array().expect("they are listed");
         let met = |text: &str| {
             let goal = goals
@@ -275,6 +300,7 @@ mod tests {
         assert_eq!(met("filter: share"), true);
         assert_eq!(met("filter: times NATS in plaintext"), true);
         assert_eq!(met("filter: router CPU"), false);
+        assert_eq!(met("an idle connection"), true);
         assert_eq!(met("forward"), Value::Null);
     }
 }

@@ -40,6 +40,8 @@ pub(super) struct Plan {
     pub(super) warm_up_seconds: f64,
     pub(super) batch: u32,
     pub(super) connections: u16,
+    /// Those over which nothing goes.
+    pub(super) idle_connections: u16,
     /// Whether every scenario is measured in every size.
     #[serde(skip)]
     every_size: bool,
@@ -57,6 +59,7 @@ impl Plan {
             warm_up_seconds: 1.0,
             batch: 64,
             connections: 1,
+            idle_connections: 1000,
             every_size: true,
             every_half: true,
         }
