@@ -5,7 +5,7 @@
 //! A unit of which only a part did is torn, and is dropped whole.
 
 use std::{
-    collections::{BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     future::Future,
     pin::pin,
     task::{Context, Poll, Waker},
@@ -14,8 +14,8 @@ use std::{
 use waypost_core::{GroupName, Partition, RouteName};
 use waypost_protocol::{Epoch, Offset, ProducerId};
 use waypost_storage::{
-    Bounds, Chunk, CommitError, Committed, KeptGroup, MemoryStorage, MessageId, OpenedProducer,
-    Origin, ParkedMessage, ReadError, ReadLimit, Storage, Unit,
+    Append, Appended, Bounds, Chunk, CommitError, Committed, KeptGroup, MemoryStorage, MessageId,
+    OpenedProducer, Origin, ParkedMessage, ReadError, ReadLimit, Storage, Unit,
 };
 
 use crate::random::Random;
@@ -51,8 +51,10 @@ pub(crate) struct Disk<T> {
     pub(crate) torn: u64,
     /// The identities of outputs that are stored; an engine that writes less at once would know them by these.
     outputs: BTreeSet<(Partition, MessageId)>,
-    /// One that two of them have.
-    pub(crate) same: Option<MessageId>,
+    /// The newest life of each producer that was opened.
+    opened: BTreeMap<ProducerId, Epoch>,
+    /// What no engine may store, if it was.
+    pub(crate) wrong: Option<String>,
 }
 
 impl<T> Disk<T> {
@@ -65,7 +67,8 @@ impl<T> Disk<T> {
             changes: 0,
             torn: 0,
             outputs: BTreeSet::new(),
-            same: None,
+            opened: BTreeMap::new(),
+            wrong: None,
         }
     }
 
@@ -146,27 +149,40 @@ impl<T> Disk<T> {
         self.changes += 1;
         match request {
             Request::Open(producer, epoch, now_ms) => {
-                Answer::Opened(now(self.storage.open_producer(producer, epoch, now_ms)))
+                let opened = now(self.storage.open_producer(producer, epoch, now_ms));
+                if opened.is_ok() {
+                    let newest = self.opened.entry(producer).or_insert(epoch);
+                    *newest = epoch.max(*newest);
+                }
+                Answer::Opened(opened)
             }
             Request::Commit(unit) => {
-                let origins = unit.appends.iter().filter_map(|append| append.origin.clone());
-                let origins: Vec<Origin> = origins.collect();
-                let committed = now(self.storage.commit(*unit));
-                if committed.is_ok() {
-                    self.note(origins);
+                let committed = now(self.storage.commit((*unit).clone()));
+                if let Ok(committed) = &committed {
+                    for (append, appended) in unit.appends.iter().zip(&committed.appends) {
+                        self.note(append, *appended);
+                    }
                 }
                 Answer::Committed(committed)
             }
         }
     }
 
-    fn note(&mut self, origins: Vec<Origin>) {
-        for Origin { source, messages, .. } in origins {
+    /// A batch was stored, or had been before.
+    fn note(&mut self, append: &Append, appended: Appended) {
+        if let Some(Origin { source, messages, .. }) = &append.origin {
             for id in messages {
-                if !self.outputs.insert((source.clone(), id)) {
-                    self.same.get_or_insert(id);
+                if !self.outputs.insert((source.clone(), *id)) {
+                    self.wrong.get_or_insert(format!("two outputs have the identity {id:?}"));
                 }
             }
+        }
+        if let (Some(producer), Appended::Stored { .. }) = (append.envelope.producer, appended)
+            && let Some(newest) = self.opened.get(&producer.id)
+            && *newest > producer.epoch
+        {
+            let what = format!("{producer:?} stores something, and its life {newest} was opened");
+            self.wrong.get_or_insert(what);
         }
     }
 

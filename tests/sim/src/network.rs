@@ -42,7 +42,7 @@ pub(crate) enum Said {
 pub(crate) enum ToRouter {
     Open(ProducerId, Epoch),
     Publish { request: u64, partition: u32, sequence: Sequence, batch: Batch },
-    Join,
+    Join { credit: u64 },
     Grant(u64),
     Settle { request: Option<u64>, lease: LeaseId, said: Said },
     Leave,

@@ -11,7 +11,7 @@ use crate::{
     disk::Disk,
     message::Content,
     network::{Connection, Given, Said},
-    router::{ATTEMPTS, LEASE_MS},
+    router::{ATTEMPTS, LEASE_MS, MAX_IN_FLIGHT},
 };
 
 /// How a message stands, as the group's members together know it.
@@ -36,6 +36,10 @@ struct Message {
     is_buried: bool,
     /// How often it was given out, as the last delivery said.
     attempt: u32,
+    /// How often it failed at least and at most, as members and the disk know it.
+    failures: (u32, u32),
+    /// Its member returned it and asked for it not to come before.
+    not_before_ms: u64,
     /// Its member returned it: later ones of its key wait until it is done.
     is_returned: bool,
 }
@@ -50,6 +54,11 @@ struct Lease {
 }
 
 impl Message {
+    /// Its member did not finish it.
+    fn failed(&mut self) {
+        self.failures = (self.failures.0 + 1, self.failures.1 + 1);
+    }
+
     /// Whether it is a dead letter once it fails.
     fn is_given_up(&self) -> bool {
         self.attempt >= ATTEMPTS
@@ -63,12 +72,15 @@ pub(super) struct Groups {
     messages: Vec<Vec<Message>>,
     leases: BTreeMap<(Connection, LeaseId), Lease>,
     floors: BTreeMap<usize, Offset>,
+    /// What members may still be sent.
+    credits: BTreeMap<Connection, u64>,
 }
 
 impl Groups {
     pub(super) fn new(group: GroupName, partitions: usize) -> Self {
         let messages = (0..partitions).map(|_| Vec::new()).collect();
-        Self { group, messages, leases: BTreeMap::new(), floors: BTreeMap::new() }
+        let (floors, credits) = (BTreeMap::new(), BTreeMap::new());
+        Self { group, messages, leases: BTreeMap::new(), floors, credits }
     }
 
     /// Messages that the group is to be given.
@@ -84,6 +96,8 @@ impl Groups {
                 is_confirmed: false,
                 is_buried: false,
                 attempt: 0,
+                failures: (0, 0),
+                not_before_ms: 0,
                 is_returned: false,
             });
         }
@@ -94,6 +108,23 @@ impl Groups {
         let index = usize::try_from(offset.0).unwrap_or(usize::MAX);
         let log = self.messages.get_mut(partition);
         log.and_then(|log| log.get_mut(index)).ok_or_else(|| format!("nothing stands at {offset}"))
+    }
+
+    pub(super) fn granted(&mut self, member: Connection, messages: u64) {
+        *self.credits.entry(member).or_default() += messages;
+    }
+
+    /// Takes note of what a member is given: no more than it asked for, nor than it may hold.
+    fn take_credit(&mut self, to: Connection, messages: usize, now_ms: u64) -> Result<(), String> {
+        let credit = self.credits.entry(to).or_default();
+        let left = credit.checked_sub(messages as u64);
+        *credit =
+            left.ok_or_else(|| format!("{to:?} is given {messages}, and asked for {credit}"))?;
+        let holds = |message: &&Message| matches!(message.stand, Stand::Held(by, _, until_ms) if by == to && until_ms > now_ms);
+        match self.messages.iter().flatten().filter(holds).count() {
+            held if held > MAX_IN_FLIGHT => Err(format!("{to:?} holds {held} messages")),
+            _ => Ok(()),
+        }
     }
 
     pub(super) fn given(
@@ -117,13 +148,24 @@ impl Groups {
                     "{what} is given out again: confirmed {acked}, a dead letter {buried}"
                 ));
             }
-            if let Stand::Held(holder, _, until_ms) = found.stand
-                && until_ms > now_ms
-            {
-                return Err(format!(
-                    "{what} goes to {to:?}, and {holder:?} has it until {until_ms}"
-                ));
+            match found.stand {
+                Stand::Held(holder, _, until_ms) if until_ms > now_ms => {
+                    return Err(format!(
+                        "{what} goes to {to:?}, and {holder:?} has it until {until_ms}"
+                    ));
+                }
+                Stand::Held(..) => found.failed(),
+                Stand::Open | Stand::Settled => {}
             }
+            if found.not_before_ms > now_ms {
+                return Err(format!("{what} was to wait until {}", found.not_before_ms));
+            }
+            let (least, most) = found.failures;
+            if !(least + 1..=most + 1).contains(&message.attempt) {
+                let attempt = message.attempt;
+                return Err(format!("{what}, attempt {attempt}, and it failed {least} to {most}"));
+            }
+            found.failures = (message.attempt - 1, message.attempt - 1);
             found.stand = Stand::Held(to, given.lease, now_ms + lease_ms);
             found.attempt = message.attempt;
             if message.attempt > ATTEMPTS {
@@ -133,6 +175,7 @@ impl Groups {
                 self.check_order(partition, offset, key, now_ms)?;
             }
         }
+        self.take_credit(to, given.messages.len(), now_ms)?;
         let offsets = given.messages.iter().map(|message| message.offset).collect();
         let lease = Lease { partition, offsets, otherwise: BTreeSet::new() };
         match self.leases.insert((to, given.lease), lease) {
@@ -254,11 +297,20 @@ impl Groups {
                 _ => under == lease,
             };
             // What is settled already is passed over.
-            if matches!(message.stand, Stand::Held(to, under, _) if to == member && is_meant(under))
-            {
-                let is_given_up = is_failed && message.is_given_up();
-                message.stand = if is_given_up { Stand::Settled } else { becomes };
-                message.is_returned |= is_failed;
+            let Stand::Held(to, under, until_ms) = message.stand else { continue };
+            if to != member || !is_meant(under) {
+                continue;
+            }
+            let is_given_up = is_failed && message.is_given_up();
+            message.stand = if is_given_up { Stand::Settled } else { becomes };
+            message.is_returned |= is_failed;
+            match said {
+                _ if until_ms <= now_ms => message.failures.1 += 1,
+                Said::Nack(_, delay_ms) => {
+                    message.failed();
+                    message.not_before_ms = now_ms + delay_ms.unwrap_or(0);
+                }
+                _ => {}
             }
         }
         Ok(())
@@ -273,8 +325,12 @@ impl Groups {
                 let is_failed = is_lost || until_ms <= now_ms;
                 let is_given_up = is_failed && message.is_given_up();
                 message.stand = if is_given_up { Stand::Settled } else { Stand::Open };
+                // It may have left before the group saw that its time was over.
+                let (least, most) = message.failures;
+                message.failures = (least + u32::from(is_lost), most + u32::from(is_failed));
             }
         }
+        self.credits.remove(&member);
     }
 
     pub(super) fn confirmed<T>(
@@ -324,11 +380,12 @@ impl Groups {
         for (partition, log) in self.messages.iter_mut().enumerate() {
             for (message, offset) in log.iter_mut().zip(0..) {
                 let position = kept.get(&partition);
-                let is_done = position.is_some_and(|kept| {
-                    let failed = kept.failed.iter().find(|failed| failed.offset.0 == offset);
-                    let failures = failed.map_or(0, |failed| failed.failures);
-                    is_done(kept, Offset(offset)) || failures >= ATTEMPTS
-                });
+                let failed = position.map_or(&[][..], |kept| &kept.failed);
+                let failed = failed.iter().find(|failed| failed.offset.0 == offset);
+                let failures = failed.map_or(0, |failed| failed.failures);
+                let is_done = failures >= ATTEMPTS
+                    || position.is_some_and(|kept| is_done(kept, Offset(offset)));
+                (message.failures, message.not_before_ms) = ((failures, failures), 0);
                 message.stand = if is_done { Stand::Settled } else { Stand::Open };
                 message.is_returned = false;
             }

@@ -67,7 +67,7 @@ impl Checker {
             violation: None,
             tally: Tally::default(),
             publishes: Publishes::new(source.len()),
-            routes: Routes::new(layout.route.clone()),
+            routes: Routes::new(layout.route.clone(), layout.outputs.partitions),
             groups: Groups::new(layout.group.clone(), outputs.len()),
             source,
             outputs,
@@ -124,6 +124,11 @@ impl Checker {
             let checked = self.publishes.committed(*number, at);
             self.note(checked);
         }
+    }
+
+    /// The router heard that a member may be sent so many more messages.
+    pub(crate) fn granted(&mut self, member: Connection, messages: u64) {
+        self.groups.granted(member, messages);
     }
 
     /// The group gave messages to a member, which holds them for so long.
@@ -203,7 +208,7 @@ impl Checker {
         for (index, partition) in (0_u32..).zip(self.outputs.clone()) {
             for stored in self.news(disk, &partition)? {
                 self.tally.outputs += stored.batch.len() as u64;
-                self.routes.put_out(&self.publishes, &stored)?;
+                self.routes.put_out(&self.publishes, &partition, &stored)?;
                 self.groups.stored(index, &stored)?;
             }
         }
@@ -213,8 +218,8 @@ impl Checker {
                 self.letters(&stored)?;
             }
         }
-        if let Some(id) = disk.same {
-            return Err(format!("two outputs have the identity {id:?}"));
+        if let Some(wrong) = &disk.wrong {
+            return Err(wrong.clone());
         }
         self.routes.look(&self.publishes, disk, &self.source)?;
         self.groups.look(disk)

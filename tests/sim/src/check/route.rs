@@ -1,16 +1,16 @@
 //! The route: of each message before its progress every part is in the outputs, in the dead letters or parked, once; of
 //! a message behind it nothing is anywhere. The outputs of a key stand in the order of their sources.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, num::NonZeroU32};
 
 use waypost_core::{Partition, RouteName};
-use waypost_protocol::Offset;
+use waypost_protocol::{Offset, partition_of};
 use waypost_storage::Stored;
 
 use super::publishes::Publishes;
 use crate::{
     disk::Disk,
-    message::{Content, Number, WHOLE},
+    message::{Content, Fate, Number, WHOLE},
     router::Router,
 };
 
@@ -22,17 +22,34 @@ pub(super) struct Routes {
     /// The source of the last output of each key.
     last: BTreeMap<u8, (Offset, u8)>,
     progress: BTreeMap<Partition, Offset>,
+    /// How many partitions the outputs have.
+    partitions: NonZeroU32,
 }
 
 impl Routes {
-    pub(super) fn new(route: RouteName) -> Self {
-        Self { route, done: BTreeMap::new(), last: BTreeMap::new(), progress: BTreeMap::new() }
+    pub(super) fn new(route: RouteName, partitions: NonZeroU32) -> Self {
+        let (done, last, progress) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
+        Self { route, done, last, progress, partitions }
     }
 
     /// Outputs that were not there.
-    pub(super) fn put_out(&mut self, publishes: &Publishes, stored: &Stored) -> Result<(), String> {
+    pub(super) fn put_out(
+        &mut self,
+        publishes: &Publishes,
+        partition: &Partition,
+        stored: &Stored,
+    ) -> Result<(), String> {
         for message in stored.batch.iter() {
             let content = Content::of(message.payload()).ok_or("an output of no message")?;
+            if matches!(content.fate, Fate::Drop | Fate::Reject | Fate::Poison) {
+                return Err(format!("{content:?} is in the outputs"));
+            }
+            let due = message.key().map(|key| partition_of(key, self.partitions));
+            if due.is_some_and(|due| due != partition.index.0) {
+                return Err(format!(
+                    "{content:?} is in {partition}, and not where its key belongs"
+                ));
+            }
             self.finish_part(content)?;
             let publish = publishes.of(content.number)?;
             let source = publish.stored.ok_or("an output of a message that is not stored")?;
@@ -53,6 +70,9 @@ impl Routes {
         partition: u32,
         offset: Offset,
     ) -> Result<(), String> {
+        if matches!(content.fate, Fate::Forward | Fate::Drop | Fate::Emit(_)) {
+            return Err(format!("{content:?} is a dead letter"));
+        }
         let log = publishes.log(partition);
         let source = usize::try_from(offset.0).ok().and_then(|offset| log.get(offset));
         if source != Some(&content.number) {

@@ -49,7 +49,8 @@ impl Member {
             if shared.now_ms >= self.is_out_until_ms {
                 let connection = shared.network.connect(self.client());
                 self.connection = Some(connection);
-                shared.tell_router(connection, ToRouter::Join);
+                let credit = shared.random.within(3..10);
+                shared.tell_router(connection, ToRouter::Join { credit });
             }
             return;
         };

@@ -12,7 +12,7 @@ mod plugin;
 use std::collections::BTreeMap;
 
 use group::Group;
-pub(crate) use group::{ATTEMPTS, LEASE_MS};
+pub(crate) use group::{ATTEMPTS, LEASE_MS, MAX_IN_FLIGHT};
 use lane::Lane;
 use waypost_core::{LeaseId, MemberId};
 use waypost_protocol::{Batch, Envelope, Epoch, ErrorCode, Producer, ProducerId, Sequence};
@@ -98,13 +98,15 @@ impl Router {
             ToRouter::Publish { request, partition, sequence, batch } => {
                 self.publish(shared, connection, (request, partition, sequence), batch);
             }
-            ToRouter::Join => {
+            ToRouter::Join { credit } => {
                 self.next_member += 1;
                 let member = MemberId(self.next_member);
+                shared.checker.granted(connection, credit);
                 let group = self.group.get_or_insert_with(|| Group::begin(shared));
-                group.join(shared, member, connection);
+                group.join(shared, (member, connection, credit));
             }
             ToRouter::Grant(messages) => {
+                shared.checker.granted(connection, messages);
                 if let Some(group) = &mut self.group {
                     group.grant(connection, messages);
                 }

@@ -29,9 +29,7 @@ pub(crate) const ATTEMPTS: u32 = 4;
 const LINGER_MS: u64 = 200;
 const MOST_MEMBERS: usize = 10;
 /// Messages that a member holds at most.
-const MAX_IN_FLIGHT: usize = 6;
-/// Messages that a member may be sent at first.
-pub(crate) const CREDIT: u64 = 8;
+pub(crate) const MAX_IN_FLIGHT: usize = 6;
 const BYTES: u64 = 1 << 30;
 const POLICY: GroupPolicy = GroupPolicy {
     lease_ms: LEASE_MS,
@@ -54,7 +52,7 @@ pub(super) struct Group {
     seats: BTreeMap<MemberId, Connection>,
     begins: Begins,
     /// Who came before it began.
-    pending: Vec<(MemberId, Connection)>,
+    pending: Vec<(MemberId, Connection, u64)>,
     began_ms: u64,
     /// The wall's time when it began: from then on its clock does not go back.
     wall_began_ms: u64,
@@ -145,8 +143,8 @@ impl Group {
             for partition in 0..self.parts.len() {
                 self.touch(partition);
             }
-            for (member, connection) in std::mem::take(&mut self.pending) {
-                self.join(shared, member, connection);
+            for pending in std::mem::take(&mut self.pending) {
+                self.join(shared, pending);
             }
         } else {
             let unit = Unit { groups: new, ..Unit::default() };
@@ -159,7 +157,7 @@ impl Group {
         match is_kept {
             true => self.find(shared),
             false => {
-                self.dismissed.extend(self.pending.drain(..).map(|(_, connection)| connection));
+                self.dismissed.extend(self.pending.drain(..).map(|(_, connection, _)| connection));
                 self.is_broken = true;
             }
         }
@@ -169,14 +167,18 @@ impl Group {
         self.wall_began_ms + (shared.now_ms - self.began_ms)
     }
 
-    pub(super) fn join(&mut self, shared: &mut Shared, member: MemberId, connection: Connection) {
+    pub(super) fn join(
+        &mut self,
+        shared: &mut Shared,
+        (member, connection, credit): (MemberId, Connection, u64),
+    ) {
         if self.begins != Begins::Done {
-            return self.pending.push((member, connection));
+            return self.pending.push((member, connection, credit));
         }
         if self.is_broken || shared.network.client(connection).is_none() {
             return self.dismissed.push(connection);
         }
-        let joined = self.crew.join(member, MAX_IN_FLIGHT, Credit::new(CREDIT, BYTES));
+        let joined = self.crew.join(member, MAX_IN_FLIGHT, Credit::new(credit, BYTES));
         if let Err(error) = joined {
             return shared.checker.fail(error.to_string());
         }
@@ -188,7 +190,7 @@ impl Group {
     }
 
     pub(super) fn leave(&mut self, shared: &mut Shared, connection: Connection, is_lost: bool) {
-        self.pending.retain(|(_, pending)| *pending != connection);
+        self.pending.retain(|(_, pending, _)| *pending != connection);
         let Some(member) = self.member(connection) else { return };
         self.seats.remove(&member);
         let now_ms = self.clock_ms(shared);

@@ -76,7 +76,9 @@ impl Part {
         let has_more = shared.disk.bounds(&self.source).next > self.cursor;
         if self.is_reading && has_more && !self.is_scheduled {
             self.is_scheduled = true;
-            shared.within(5, Event::GroupRead { task: self.task, partition, wanted: None });
+            // Some reads take long.
+            let most_ms = if shared.random.chance(50) { 100 } else { 5 };
+            shared.within(most_ms, Event::GroupRead { task: self.task, partition, wanted: None });
         }
     }
 
