@@ -51,6 +51,8 @@ pub(crate) struct Disk<T> {
     pub(crate) torn: u64,
     /// The identities of outputs that are stored; an engine that writes less at once would know them by these.
     outputs: BTreeSet<(Partition, MessageId)>,
+    /// What came back to the route, whose outputs have the same identities again.
+    returned: BTreeSet<(Partition, Offset)>,
     /// The newest life of each producer that was opened.
     opened: BTreeMap<ProducerId, Epoch>,
     /// What no engine may store, if it was.
@@ -67,6 +69,7 @@ impl<T> Disk<T> {
             changes: 0,
             torn: 0,
             outputs: BTreeSet::new(),
+            returned: BTreeSet::new(),
             opened: BTreeMap::new(),
             wrong: None,
         }
@@ -80,6 +83,11 @@ impl<T> Disk<T> {
     /// Takes a place in the queue.
     pub(crate) fn ask(&mut self, request: Request, asking: T) {
         self.queue.push_back((request, asking));
+    }
+
+    /// Whether one that waits is of a kind.
+    pub(crate) fn is_asked(&self, kind: impl Fn(&T) -> bool) -> bool {
+        self.queue.iter().any(|(_, asking)| kind(asking))
     }
 
     /// Begins to write what waits, unless the last group is still on its way. Says whether it did.
@@ -159,6 +167,11 @@ impl<T> Disk<T> {
             Request::Commit(unit) => {
                 let committed = now(self.storage.commit((*unit).clone()));
                 if let Ok(committed) = &committed {
+                    if let Some(step) = unit.step.as_ref().filter(|_| !unit.groups.is_empty()) {
+                        let places = step.park.iter().map(|parked| parked.id.offset);
+                        let source = step.source.clone();
+                        self.returned.extend(places.map(|offset| (source.clone(), offset)));
+                    }
                     for (append, appended) in unit.appends.iter().zip(&committed.appends) {
                         self.note(append, *appended);
                     }
@@ -172,7 +185,8 @@ impl<T> Disk<T> {
     fn note(&mut self, append: &Append, appended: Appended) {
         if let Some(Origin { source, messages, .. }) = &append.origin {
             for id in messages {
-                if !self.outputs.insert((source.clone(), *id)) {
+                let is_new = self.outputs.insert((source.clone(), *id));
+                if !is_new && !self.returned.contains(&(source.clone(), id.offset)) {
                     self.wrong.get_or_insert(format!("two outputs have the identity {id:?}"));
                 }
             }

@@ -52,6 +52,7 @@ pub(crate) enum Asking {
     Lane(usize),
     GroupBegins,
     GroupKeeps,
+    Replay,
     Upkeep,
 }
 

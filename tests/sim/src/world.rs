@@ -42,6 +42,8 @@ pub struct Counts {
     pub confirmed: u64,
     /// Routers that were killed.
     pub crashes: u64,
+    /// Dead letters that were replayed.
+    pub replayed: u64,
     /// Units that were torn.
     pub torn: u64,
     /// Connections that were lost.
@@ -85,6 +87,7 @@ impl AddAssign for Counts {
         self.given += other.given;
         self.confirmed += other.confirmed;
         self.crashes += other.crashes;
+        self.replayed += other.replayed;
         self.torn += other.torn;
         self.lost += other.lost;
     }
@@ -102,6 +105,8 @@ struct Faults {
     disk_full: u64,
     sync_fails: u64,
     upkeep: u64,
+    /// An operator replays dead letters.
+    replays: u64,
 }
 
 impl Faults {
@@ -117,6 +122,7 @@ impl Faults {
             disk_full: rate(8),
             sync_fails: rate(3),
             upkeep: rate(6),
+            replays: rate(20),
         }
     }
 }
@@ -204,16 +210,17 @@ impl World {
             failure = Some(Failure { step, what });
             break;
         }
-        let Tally { published, acknowledged, duplicates, outputs, dead, given, confirmed } =
-            self.shared.checker.tally;
+        let tally = self.shared.checker.tally;
+        let Tally { published, acknowledged, duplicates, outputs, dead, .. } = tally;
         let counts = Counts {
             published,
             acknowledged,
             duplicates,
             outputs,
             dead,
-            given,
-            confirmed,
+            given: tally.given,
+            confirmed: tally.confirmed,
+            replayed: tally.replayed,
             torn: self.shared.disk.torn,
             ..self.counts
         };
@@ -349,7 +356,7 @@ impl World {
     /// Something may go wrong before the next step.
     fn fault(&mut self) {
         let Faults { router_dies, client_dies, connection_lost, overtaken, .. } = self.faults;
-        let Faults { clock_jumps, disk_full, upkeep, .. } = self.faults;
+        let Faults { clock_jumps, disk_full, upkeep, replays, .. } = self.faults;
         if self.shared.random.chance(router_dies) {
             self.kill_router();
         }
@@ -388,6 +395,11 @@ impl World {
             && let Some(router) = &mut self.router
         {
             router.upkeep(&mut self.shared);
+        }
+        if self.shared.random.chance(replays)
+            && let Some(router) = &mut self.router
+        {
+            router.replay(&mut self.shared);
         }
     }
 

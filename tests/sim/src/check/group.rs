@@ -443,6 +443,6 @@ impl Groups {
     }
 }
 
-fn is_done(position: &GroupPosition, offset: Offset) -> bool {
+pub(super) fn is_done(position: &GroupPosition, offset: Offset) -> bool {
     offset < position.floor || position.done.contains(offset)
 }

@@ -6,12 +6,14 @@
 //! acknowledgement was confirmed.
 
 mod group;
+mod letters;
 mod publishes;
 mod route;
 
 use std::collections::BTreeMap;
 
 use group::Groups;
+use letters::{Letters, Written};
 use publishes::Publishes;
 use route::Routes;
 use waypost_core::{LeaseId, Partition};
@@ -44,6 +46,7 @@ pub(crate) struct Tally {
     pub(crate) dead: u64,
     pub(crate) given: u64,
     pub(crate) confirmed: u64,
+    pub(crate) replayed: u64,
 }
 
 pub(crate) struct Checker {
@@ -52,6 +55,7 @@ pub(crate) struct Checker {
     publishes: Publishes,
     routes: Routes,
     groups: Groups,
+    written: Letters,
     source: Vec<Partition>,
     outputs: Vec<Partition>,
     letters: Vec<Partition>,
@@ -69,6 +73,7 @@ impl Checker {
             publishes: Publishes::new(source.len()),
             routes: Routes::new(layout.route.clone(), layout.outputs.partitions),
             groups: Groups::new(layout.group.clone(), outputs.len()),
+            written: Letters::default(),
             source,
             outputs,
             letters,
@@ -205,19 +210,30 @@ impl Checker {
                 self.publishes.stored(index, &stored)?;
             }
         }
+        // They were seen before: what has become of them meanwhile comes after them.
+        for Written { content, is_groups, .. } in self.written.left(disk)? {
+            self.tally.replayed += 1;
+            if !is_groups {
+                self.routes.returned(content);
+            }
+        }
         for (index, partition) in (0_u32..).zip(self.outputs.clone()) {
             for stored in self.news(disk, &partition)? {
                 self.tally.outputs += stored.batch.len() as u64;
-                self.routes.put_out(&self.publishes, &partition, &stored)?;
+                match stored.envelope.route {
+                    Some(_) => self.routes.put_out(&self.publishes, &partition, &stored)?,
+                    None => self.published_again(&stored)?,
+                }
                 self.groups.stored(index, &stored)?;
             }
         }
         for partition in self.letters.clone() {
             for stored in self.news(disk, &partition)? {
                 self.tally.dead += stored.batch.len() as u64;
-                self.letters(&stored)?;
+                self.letters(&partition, &stored)?;
             }
         }
+        self.written.check()?;
         if let Some(wrong) = &disk.wrong {
             return Err(wrong.clone());
         }
@@ -225,8 +241,17 @@ impl Checker {
         self.groups.look(disk)
     }
 
+    /// Messages that the group gave up on came again.
+    fn published_again(&mut self, stored: &Stored) -> Result<(), String> {
+        for message in stored.batch.iter() {
+            let content = Content::of(message.payload()).ok_or("an output of no message")?;
+            self.written.published(content);
+        }
+        Ok(())
+    }
+
     /// Dead letters, of the route or the group.
-    fn letters(&mut self, stored: &Stored) -> Result<(), String> {
+    fn letters(&mut self, at: &Partition, stored: &Stored) -> Result<(), String> {
         for message in stored.batch.iter() {
             let content = Content::of(message.payload()).ok_or("a letter of no message")?;
             let headers = message.headers();
@@ -237,9 +262,11 @@ impl Checker {
             let place = number(dead_letter::PARTITION).zip(number(dead_letter::OFFSET));
             let (partition, offset) = place.ok_or("a letter does not say where it comes from")?;
             let partition = u32::try_from(partition).unwrap_or(u32::MAX);
-            match headers.get(dead_letter::GROUP) {
-                Some(_) => self.groups.buried(partition, Offset(offset), content)?,
-                None => self.routes.buried(&self.publishes, content, partition, Offset(offset))?,
+            let is_groups = headers.get(dead_letter::GROUP).is_some();
+            self.written.written(at, content, is_groups);
+            match is_groups {
+                true => self.groups.buried(partition, Offset(offset), content)?,
+                false => self.routes.buried(&self.publishes, content, partition, Offset(offset))?,
             }
         }
         Ok(())

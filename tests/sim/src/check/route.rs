@@ -1,7 +1,10 @@
 //! The route: of each message before its progress every part is in the outputs, in the dead letters or parked, once; of
 //! a message behind it nothing is anywhere. The outputs of a key stand in the order of their sources.
 
-use std::{collections::BTreeMap, num::NonZeroU32};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    num::NonZeroU32,
+};
 
 use waypost_core::{Partition, RouteName};
 use waypost_protocol::{Offset, partition_of};
@@ -19,6 +22,8 @@ pub(super) struct Routes {
     route: RouteName,
     /// How often each part is in the outputs or in the dead letters.
     done: BTreeMap<(Number, u8), u32>,
+    /// What was given up on and came back to its stage: others of its key have gone on meanwhile.
+    returned: BTreeSet<(Number, u8)>,
     /// The source of the last output of each key.
     last: BTreeMap<u8, (Offset, u8)>,
     progress: BTreeMap<Partition, Offset>,
@@ -28,8 +33,14 @@ pub(super) struct Routes {
 
 impl Routes {
     pub(super) fn new(route: RouteName, partitions: NonZeroU32) -> Self {
-        let (done, last, progress) = (BTreeMap::new(), BTreeMap::new(), BTreeMap::new());
-        Self { route, done, last, progress, partitions }
+        Self {
+            route,
+            done: BTreeMap::new(),
+            returned: BTreeSet::new(),
+            last: BTreeMap::new(),
+            progress: BTreeMap::new(),
+            partitions,
+        }
     }
 
     /// Outputs that were not there.
@@ -54,6 +65,9 @@ impl Routes {
             let publish = publishes.of(content.number)?;
             let source = publish.stored.ok_or("an output of a message that is not stored")?;
             let Some(key) = message.key().and_then(|key| key.first().copied()) else { continue };
+            if self.returned.contains(&(content.number, content.part)) {
+                continue;
+            }
             let place = (source, content.part);
             if let Some(before) = self.last.insert(key, place).filter(|before| *before >= place) {
                 return Err(format!("{content:?} of {source} stands behind {before:?} of its key"));
@@ -81,6 +95,15 @@ impl Routes {
             ));
         }
         self.finish_part(content)
+    }
+
+    /// A dead letter has left: its message is parked again.
+    pub(super) fn returned(&mut self, content: Content) {
+        let part = (content.number, content.part);
+        if let Some(count) = self.done.get_mut(&part) {
+            *count -= 1;
+        }
+        self.returned.insert(part);
     }
 
     fn finish_part(&mut self, content: Content) -> Result<(), String> {

@@ -4,9 +4,10 @@ use std::collections::VecDeque;
 
 use waypost_core::{Flight, FlightAnswer, Partition, Progress, RetryPolicy, Trace, Traced};
 use waypost_protocol::Offset;
-use waypost_storage::{CommitError, ReadLimit, Step, Stored, Unit};
+use waypost_storage::{CommitError, GroupStep, ReadLimit, Step, Stored, Unit};
 
 use super::{
+    dlq::Returned,
     draft::{Collecting, Composed},
     parked::{Parked, Trial, Waiting},
     pipeline::{Job, Pipeline},
@@ -42,6 +43,8 @@ pub(super) struct Lane {
     collecting: Collecting,
     flight: Flight<Composed>,
     job: Option<Job>,
+    /// What comes back to the route.
+    returned: Option<Returned>,
     ready: VecDeque<Stored>,
     /// Where it reads on.
     cursor: Offset,
@@ -75,6 +78,7 @@ impl Lane {
             collecting: Collecting::new(Progress::new(Offset(0))),
             flight: Flight::new(UNITS),
             job: None,
+            returned: None,
             ready: VecDeque::new(),
             cursor: Offset(0),
             next: Offset(0),
@@ -84,6 +88,20 @@ impl Lane {
             has_given_up: false,
             scheduled_ms: None,
         }
+    }
+
+    pub(super) fn reads(&self, source: &Partition) -> bool {
+        self.source == *source
+    }
+
+    /// Lets messages come back that were given up on. Says whether it takes them.
+    pub(super) fn take_back(&mut self, shared: &mut Shared, returned: Returned) -> bool {
+        let takes = self.begins == Begins::Done && !self.has_given_up && !self.waiting.is_full();
+        if takes {
+            self.returned = Some(returned);
+            self.wake(shared, 3);
+        }
+        takes
     }
 
     /// Lets it work within so many milliseconds.
@@ -161,7 +179,16 @@ impl Lane {
             return self.wake(shared, 3);
         }
         if self.waiting.has_changes() || self.collecting.has_outputs() {
-            self.flush(shared, None);
+            self.flush(shared, None, Vec::new());
+            return self.wake(shared, 2);
+        }
+        if let Some(Returned { messages, steps }) =
+            self.returned.take_if(|_| !self.waiting.is_full())
+        {
+            for (stage, batch) in messages {
+                self.waiting.take_back(shared, &stage, batch);
+            }
+            self.flush(shared, None, steps);
             return self.wake(shared, 2);
         }
         self.tell_at_ms = match self.collecting.progress.is_ahead() {
@@ -175,7 +202,7 @@ impl Lane {
             self.wake(shared, 3);
         } else if self.tell_at_ms.is_some_and(|at_ms| at_ms <= shared.now_ms) {
             self.tell_at_ms = None;
-            self.flush(shared, None);
+            self.flush(shared, None, Vec::new());
             self.wake(shared, 2);
         } else {
             let next = self.waiting.next_due_ms().into_iter().chain(self.tell_at_ms).min();
@@ -195,7 +222,7 @@ impl Lane {
         }
         if shared.random.chance(150) {
             self.collecting.push_letters(job.take_letters());
-            self.flush(shared, job.first_undone());
+            self.flush(shared, job.first_undone(), Vec::new());
         }
         self.job = Some(job);
     }
@@ -238,12 +265,13 @@ impl Lane {
         self.job.is_some()
     }
 
-    fn flush(&mut self, shared: &mut Shared, undone: Option<Offset>) {
+    fn flush(&mut self, shared: &mut Shared, undone: Option<Offset>, groups: Vec<GroupStep>) {
         let changes = self.waiting.take_changes(undone);
         let wall_ms = shared.wall_ms();
         let composed =
             self.collecting.flush(&shared.layout, &self.source, undone, changes, wall_ms);
-        if let Some(composed) = composed {
+        if let Some(mut composed) = composed {
+            composed.unit.groups = groups;
             let source = &self.source;
             shared.tell(|| {
                 let Composed { advance, unit } = &composed;
@@ -256,11 +284,12 @@ impl Lane {
         }
     }
 
-    /// Storage answered the oldest unit.
-    pub(super) fn answered(&mut self, shared: &mut Shared, error: Option<CommitError>) {
+    /// Storage answered the oldest unit. Says whether letters have left with it.
+    pub(super) fn answered(&mut self, shared: &mut Shared, error: Option<CommitError>) -> bool {
+        let mut committed = None;
         let is_first = !self.flight.is_refused();
         match error {
-            None => drop(self.flight.handle_answer(FlightAnswer::Committed)),
+            None => committed = self.flight.handle_answer(FlightAnswer::Committed),
             Some(
                 CommitError::Fenced { .. } | CommitError::Unknown { .. } | CommitError::Closed,
             ) => self.has_given_up = true,
@@ -273,6 +302,7 @@ impl Lane {
             Some(_) => drop(self.flight.handle_answer(FlightAnswer::Refused)),
         }
         self.wake(shared, 2);
+        committed.is_some_and(|Composed { unit, .. }| !unit.groups.is_empty())
     }
 
     /// Whether everything that stands in its partition is through.
@@ -281,6 +311,7 @@ impl Lane {
         self.begins == Begins::Done
             && self.flight.is_empty()
             && self.job.is_none()
+            && self.returned.is_none()
             && self.waiting.len() == 0
             && !self.collecting.progress.is_ahead()
             && !self.collecting.has_outputs()

@@ -2,6 +2,7 @@
 //!
 //! It is gone with a crash; the next one knows what the disk does.
 
+mod dlq;
 mod draft;
 mod group;
 mod lane;
@@ -31,6 +32,8 @@ pub(crate) struct Router {
     sessions: BTreeMap<Connection, (ProducerId, Epoch)>,
     lanes: Vec<Lane>,
     group: Option<Group>,
+    /// Letters are leaving: no others do meanwhile.
+    is_replaying: bool,
     next_member: u64,
     next_lease: u64,
 }
@@ -45,6 +48,7 @@ impl Router {
             sessions: BTreeMap::new(),
             lanes,
             group: None,
+            is_replaying: false,
             next_member: 0,
             // As no router before it had them.
             next_lease: shared.wall_ms() << 20,
@@ -190,10 +194,13 @@ impl Router {
                 }
             }
             (Asking::Lane(lane), Answer::Committed(committed)) => {
-                if let Some(lane) = self.lanes.get_mut(lane) {
-                    lane.answered(shared, committed.err());
+                if let Some(lane) = self.lanes.get_mut(lane)
+                    && lane.answered(shared, committed.err())
+                {
+                    self.is_replaying = false;
                 }
             }
+            (Asking::Replay, Answer::Committed(_)) => self.is_replaying = false,
             (Asking::GroupBegins, Answer::Committed(committed)) => {
                 if let Some(group) = &mut self.group {
                     group.begun(shared, committed.is_ok());
@@ -267,6 +274,20 @@ impl Router {
         }
     }
 
+    /// An operator replays dead letters. One after the other.
+    pub(crate) fn replay(&mut self, shared: &mut Shared) {
+        if self.is_replaying {
+            return;
+        }
+        self.is_replaying = match dlq::replay(shared) {
+            Some((partition, returned)) => {
+                let lane = self.lanes.iter_mut().find(|lane| lane.reads(&partition));
+                lane.is_some_and(|lane| lane.take_back(shared, returned))
+            }
+            None => shared.disk.is_asked(|asking| matches!(asking, Asking::Replay)),
+        };
+    }
+
     fn work_group(&mut self, shared: &mut Shared) {
         let Some(group) = &mut self.group else { return };
         group.work(shared, &mut self.next_lease);
@@ -287,7 +308,7 @@ impl Router {
 
     /// Messages that a lane may have parked at most.
     pub(crate) fn most_parked() -> usize {
-        lane::most_parked()
+        lane::most_parked() + dlq::AT_ONCE
     }
 }
 

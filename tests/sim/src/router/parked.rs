@@ -71,6 +71,21 @@ impl Waiting {
         }
     }
 
+    /// Parks a message that was given up on before, due at once or behind those with its key.
+    pub(super) fn take_back(&mut self, shared: &Shared, stage: &StageName, batch: Traced) {
+        let stages = &shared.layout.stages;
+        let Some(number) = stages.iter().position(|known| known == stage) else { return };
+        let (key, bytes) = (key_of(batch.batch()), batch.batch().byte_len());
+        let mut parked = Parked { batch, attempts: 0, first_failure_ms: None, id: None };
+        self.keep(&mut parked, number, Some(stage.clone()), shared.wall_ms());
+        match key {
+            Some(key) if self.parking.holds(number, Some(&key)) => {
+                self.parking.follow(number, &key, parked, bytes);
+            }
+            key => self.parking.park(number, key.as_deref(), parked, bytes, shared.now_ms),
+        }
+    }
+
     pub(super) fn len(&self) -> usize {
         self.parking.len()
     }
