@@ -1,6 +1,6 @@
 //! What the messages of the simulation carry, and what the plugins of its route make of each.
 
-use waypost_protocol::{Batch, BatchBuilder};
+use waypost_protocol::{Batch, BatchBuilder, HeadersBuilder, MessageView, TTL, TimeToLive};
 
 /// The index of a message that stage `split` has not divided.
 pub(crate) const WHOLE: u8 = u8::MAX;
@@ -37,6 +37,8 @@ pub(crate) struct Content {
     pub(crate) fate: Fate,
     /// Which of those that it became, or [`WHOLE`].
     pub(crate) part: u8,
+    /// How long it lives, in milliseconds, if not for ever.
+    pub(crate) ttl_ms: Option<u16>,
 }
 
 impl Fate {
@@ -80,15 +82,29 @@ impl Content {
         let mut payload = self.number.0.to_be_bytes().to_vec();
         payload.extend(self.fate.byte());
         payload.push(self.part);
+        payload.extend(self.ttl_ms.unwrap_or(0).to_be_bytes());
         payload
     }
 
     /// What a payload says; `None` for one that no publisher made.
     pub(crate) fn of(payload: &[u8]) -> Option<Self> {
         let (number, rest) = payload.split_first_chunk::<8>()?;
-        let [kind, count, part] = *rest else { return None };
+        let [kind, count, part, high, low] = *rest else { return None };
         let number = Number(u64::from_be_bytes(*number));
-        Some(Self { number, fate: Fate::of([kind, count])?, part })
+        let ttl_ms = Some(u16::from_be_bytes([high, low])).filter(|ms| *ms > 0);
+        Some(Self { number, fate: Fate::of([kind, count])?, part, ttl_ms })
+    }
+
+    /// What a message says; `None` for one that no publisher made, or that has lost its time to live.
+    pub(crate) fn read(message: MessageView<'_>) -> Option<Self> {
+        let ttl = TimeToLive::of(message.headers()).ok()?;
+        let content = Self::of(message.payload())?;
+        (ttl.map(TimeToLive::ms) == content.ttl_ms.map(u64::from)).then_some(content)
+    }
+
+    /// When it is over that was taken in at a time.
+    pub(crate) fn over_ms(self, ingest_ms: u64) -> Option<u64> {
+        self.ttl_ms.map(|ttl_ms| ingest_ms + u64::from(ttl_ms))
     }
 }
 
@@ -105,7 +121,12 @@ pub(crate) fn batch(
     let mut builder = BatchBuilder::new();
     for (key, content) in messages {
         let key = key.as_ref().map(<[u8; 1]>::as_slice);
-        let pushed = builder.push(topic, key, &[], &content.payload(), CREATED_MS);
+        let mut headers = HeadersBuilder::new();
+        if let Some(ttl_ms) = content.ttl_ms {
+            headers.push(TTL, ttl_ms.to_string().as_bytes()).expect("a small header fits");
+        }
+        let payload = content.payload();
+        let pushed = builder.push(topic, key, headers.as_bytes(), &payload, CREATED_MS);
         pushed.expect("a small message fits");
     }
     builder.finish().expect("there is a message")
@@ -118,7 +139,7 @@ mod tests {
     #[test]
     fn a_payload_says_what_was_put_into_it() {
         for fate in [Fate::Forward, Fate::Emit(3), Fate::EmitFlaky(2), Fate::Poison, Fate::Drop] {
-            let content = Content { number: Number(70_000), fate, part: 1 };
+            let content = Content { number: Number(70_000), fate, part: 1, ttl_ms: Some(9) };
             assert_eq!(Content::of(&content.payload()), Some(content));
         }
         assert_eq!(Content::of(b"something else"), None);

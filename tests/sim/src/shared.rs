@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, fmt, num::NonZeroU32};
 
 use waypost_core::{
-    Fsync, GroupName, Partition, Retention, RouteName, StageName, StreamDefinition, StreamName,
-    StreamTable,
+    Fsync, GroupName, Lifetimes, Partition, Retention, RouteName, StageName, StreamDefinition,
+    StreamName, StreamTable,
 };
 use waypost_protocol::{Epoch, Offset, Pattern, ProducerId, Topic};
 
@@ -62,6 +62,7 @@ pub(crate) struct Layout {
     pub(crate) outputs: StreamDefinition,
     pub(crate) letters: StreamDefinition,
     pub(crate) table: StreamTable,
+    pub(crate) lifetimes: Lifetimes,
     pub(crate) route: RouteName,
     pub(crate) stages: [StageName; 2],
     /// Where the route's outputs go.
@@ -112,6 +113,7 @@ impl Layout {
             outputs,
             letters,
             table,
+            lifetimes: Lifetimes::default(),
             route: RouteName::parse("make").expect("a name"),
             stages: ["split", "check"].map(|name| StageName::parse(name).expect("a name")),
             destination: Topic::parse("made.all").expect("a topic"),
@@ -184,6 +186,8 @@ impl Shared {
     pub(crate) fn next(&mut self) -> Option<Event> {
         let ((at_ms, _), event) = self.events.pop_first()?;
         self.now_ms = at_ms;
+        let wall_ms = self.wall_ms();
+        self.checker.clock(wall_ms);
         Some(event)
     }
 

@@ -44,6 +44,8 @@ pub struct Counts {
     pub crashes: u64,
     /// Dead letters that were replayed.
     pub replayed: u64,
+    /// Messages that were passed over because their time to live was over, by the route or the group.
+    pub passed: u64,
     /// Units that were torn.
     pub torn: u64,
     /// Connections that were lost.
@@ -88,6 +90,7 @@ impl AddAssign for Counts {
         self.confirmed += other.confirmed;
         self.crashes += other.crashes;
         self.replayed += other.replayed;
+        self.passed += other.passed;
         self.torn += other.torn;
         self.lost += other.lost;
     }
@@ -221,6 +224,7 @@ impl World {
             given: tally.given,
             confirmed: tally.confirmed,
             replayed: tally.replayed,
+            passed: tally.passed,
             torn: self.shared.disk.torn,
             ..self.counts
         };

@@ -40,6 +40,10 @@ struct Message {
     failures: (u32, u32),
     /// Its member returned it and asked for it not to come before.
     not_before_ms: u64,
+    /// When its time to live ends.
+    over_ms: Option<u64>,
+    /// It was passed over because that was over.
+    is_passed: bool,
     /// Its member returned it: later ones of its key wait until it is done.
     is_returned: bool,
 }
@@ -59,6 +63,11 @@ impl Message {
         self.failures = (self.failures.0 + 1, self.failures.1 + 1);
     }
 
+    /// Whether its time to live is over at a time.
+    fn is_over(&self, wall_ms: u64) -> bool {
+        self.over_ms.is_some_and(|over_ms| over_ms <= wall_ms)
+    }
+
     /// Whether it is a dead letter once it fails.
     fn is_given_up(&self) -> bool {
         self.attempt >= ATTEMPTS
@@ -74,20 +83,32 @@ pub(super) struct Groups {
     floors: BTreeMap<usize, Offset>,
     /// What members may still be sent.
     credits: BTreeMap<Connection, u64>,
+    /// The wall's time, and the latest that it has shown.
+    wall_ms: u64,
+    latest_ms: u64,
 }
 
 impl Groups {
     pub(super) fn new(group: GroupName, partitions: usize) -> Self {
         let messages = (0..partitions).map(|_| Vec::new()).collect();
         let (floors, credits) = (BTreeMap::new(), BTreeMap::new());
-        Self { group, messages, leases: BTreeMap::new(), floors, credits }
+        Self { group, messages, leases: BTreeMap::new(), floors, credits, wall_ms: 0, latest_ms: 0 }
+    }
+
+    pub(super) fn clock(&mut self, wall_ms: u64) {
+        (self.wall_ms, self.latest_ms) = (wall_ms, self.latest_ms.max(wall_ms));
+    }
+
+    /// How many messages were passed over.
+    pub(super) fn passed(&self) -> u64 {
+        self.messages.iter().flatten().filter(|message| message.is_passed).count() as u64
     }
 
     /// Messages that the group is to be given.
     pub(super) fn stored(&mut self, partition: u32, stored: &Stored) -> Result<(), String> {
         let log = self.messages.get_mut(partition as usize).ok_or("no such partition")?;
         for message in stored.batch.iter() {
-            let content = Content::of(message.payload()).ok_or("no publisher made this")?;
+            let content = Content::read(message).ok_or("no publisher made this")?;
             log.push(Message {
                 key: message.key().and_then(|key| key.first().copied()),
                 content,
@@ -98,6 +119,8 @@ impl Groups {
                 attempt: 0,
                 failures: (0, 0),
                 not_before_ms: 0,
+                over_ms: content.over_ms(stored.envelope.ingest_ms),
+                is_passed: false,
                 is_returned: false,
             });
         }
@@ -134,13 +157,16 @@ impl Groups {
         now_ms: u64,
         lease_ms: u64,
     ) -> Result<(), String> {
-        let partition = given.partition as usize;
+        let (partition, wall_ms) = (given.partition as usize, self.wall_ms);
         for message in &given.messages {
             let offset = message.offset;
             let found = self.at(partition, offset)?;
             let what = format!("{partition}/{offset}, {:?}", found.content);
             if found.content != message.content || found.key != message.key {
                 return Err(format!("{what} was given out as {:?}", message.content));
+            }
+            if found.is_passed || found.is_over(wall_ms) {
+                return Err(format!("{what} is given out, and its time to live was over"));
             }
             if found.is_confirmed || found.is_buried {
                 let (acked, buried) = (found.is_confirmed, found.is_buried);
@@ -202,7 +228,10 @@ impl Groups {
             }
             Stand::Settled => false,
         };
-        let mut earlier = log.iter().take(before).filter(|message| message.key == Some(key));
+        let latest_ms = self.latest_ms;
+        let is_before =
+            |message: &&Message| message.key == Some(key) && !message.is_over(latest_ms);
+        let mut earlier = log.iter().take(before).filter(is_before);
         match earlier.rfind(is_open) {
             Some(earlier) => {
                 Err(format!("{partition}/{offset} overtakes {:?} of its key", earlier.content))
@@ -409,15 +438,19 @@ impl Groups {
             if position.floor < before {
                 return Err(format!("the group goes back from {before} to {}", position.floor));
             }
-            let log = self.messages.get(partition).map(Vec::as_slice).unwrap_or_default();
+            let latest_ms = self.latest_ms;
+            let log = self.messages.get_mut(partition).map(Vec::as_mut_slice).unwrap_or_default();
             let last = position.done.last().map_or(position.floor.0, |last| last.0 + 1);
             if last > log.len() as u64 {
                 return Err(format!("the group has done with {last} of {}", log.len()));
             }
-            for (message, offset) in log.iter().zip(0..) {
+            for (message, offset) in log.iter_mut().zip(0..) {
                 let is_done = is_done(&position, Offset(offset));
                 let content = message.content;
                 if is_done && !message.is_acked && !message.is_buried {
+                    message.is_passed |= message.is_over(latest_ms);
+                }
+                if is_done && !message.is_acked && !message.is_buried && !message.is_passed {
                     return Err(format!("{content:?} is kept as done, and nobody said so"));
                 }
                 if !is_done && message.is_buried {

@@ -17,7 +17,7 @@ use letters::{Letters, Written};
 use publishes::Publishes;
 use route::Routes;
 use waypost_core::{LeaseId, Partition};
-use waypost_protocol::{Epoch, Offset, ProducerId, dead_letter};
+use waypost_protocol::{Epoch, MessageView, Offset, ProducerId, dead_letter};
 use waypost_storage::{ReadLimit, Stored};
 
 use crate::{
@@ -47,6 +47,7 @@ pub(crate) struct Tally {
     pub(crate) given: u64,
     pub(crate) confirmed: u64,
     pub(crate) replayed: u64,
+    pub(crate) passed: u64,
 }
 
 pub(crate) struct Checker {
@@ -56,6 +57,8 @@ pub(crate) struct Checker {
     routes: Routes,
     groups: Groups,
     written: Letters,
+    /// The wall's time.
+    wall_ms: u64,
     source: Vec<Partition>,
     outputs: Vec<Partition>,
     letters: Vec<Partition>,
@@ -74,6 +77,7 @@ impl Checker {
             routes: Routes::new(layout.route.clone(), layout.outputs.partitions),
             groups: Groups::new(layout.group.clone(), outputs.len()),
             written: Letters::default(),
+            wall_ms: 0,
             source,
             outputs,
             letters,
@@ -93,6 +97,22 @@ impl Checker {
     fn note(&mut self, checked: Result<(), String>) {
         if let Err(violation) = checked {
             self.fail(violation);
+        }
+    }
+
+    /// The wall's time is this now.
+    pub(crate) fn clock(&mut self, wall_ms: u64) {
+        self.wall_ms = wall_ms;
+        self.publishes.clock(wall_ms);
+        self.groups.clock(wall_ms);
+    }
+
+    /// The route begins with a message that was taken in at a time.
+    pub(crate) fn begun(&mut self, message: MessageView<'_>, ingest_ms: u64) {
+        let content = Content::read(message);
+        let over_ms = content.and_then(|content| content.over_ms(ingest_ms));
+        if over_ms.is_some_and(|over_ms| over_ms <= self.wall_ms) {
+            self.fail(format!("the route begins with {content:?}, which is over"));
         }
     }
 
@@ -238,13 +258,15 @@ impl Checker {
             return Err(wrong.clone());
         }
         self.routes.look(&self.publishes, disk, &self.source)?;
-        self.groups.look(disk)
+        self.groups.look(disk)?;
+        self.tally.passed = self.routes.passed() + self.groups.passed();
+        Ok(())
     }
 
     /// Messages that the group gave up on came again.
     fn published_again(&mut self, stored: &Stored) -> Result<(), String> {
         for message in stored.batch.iter() {
-            let content = Content::of(message.payload()).ok_or("an output of no message")?;
+            let content = Content::read(message).ok_or("an output of no message")?;
             self.written.published(content);
         }
         Ok(())
@@ -253,7 +275,7 @@ impl Checker {
     /// Dead letters, of the route or the group.
     fn letters(&mut self, at: &Partition, stored: &Stored) -> Result<(), String> {
         for message in stored.batch.iter() {
-            let content = Content::of(message.payload()).ok_or("a letter of no message")?;
+            let content = Content::read(message).ok_or("a letter of no message")?;
             let headers = message.headers();
             let number = |name: &str| {
                 let value = headers.get(name).and_then(|value| std::str::from_utf8(value).ok())?;

@@ -19,6 +19,8 @@ pub(super) struct Publish {
     resolution: Option<Resolution>,
     /// Where it stands.
     pub(super) stored: Option<Offset>,
+    /// When its time to live ends.
+    over_ms: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -28,12 +30,14 @@ pub(super) struct Publishes {
     logs: Vec<Vec<Number>>,
     /// The last of each producer in each partition.
     last: BTreeMap<(ProducerId, u32), (Epoch, Number)>,
+    /// The latest time that the wall's clock has shown.
+    latest_ms: u64,
 }
 
 impl Publishes {
     pub(super) fn new(partitions: usize) -> Self {
         let logs = vec![Vec::new(); partitions];
-        Self { messages: Vec::new(), logs, last: BTreeMap::new() }
+        Self { messages: Vec::new(), logs, last: BTreeMap::new(), latest_ms: 0 }
     }
 
     pub(super) fn publish(
@@ -43,9 +47,19 @@ impl Publishes {
         key: Option<u8>,
         fate: Fate,
     ) -> Number {
-        let (resolution, stored) = (None, None);
-        self.messages.push(Publish { identity, partition, key, fate, resolution, stored });
+        let (resolution, stored, over_ms) = (None, None, None);
+        let publish = Publish { identity, partition, key, fate, resolution, stored, over_ms };
+        self.messages.push(publish);
         Number(self.messages.len() as u64 - 1)
+    }
+
+    pub(super) fn clock(&mut self, wall_ms: u64) {
+        self.latest_ms = self.latest_ms.max(wall_ms);
+    }
+
+    /// Whether a message may be taken for over: the clock has shown such a time, and may have gone back since.
+    pub(super) fn may_be_over(&self, publish: &Publish) -> bool {
+        publish.over_ms.is_some_and(|over_ms| over_ms <= self.latest_ms)
     }
 
     pub(super) fn of(&self, number: Number) -> Result<&Publish, String> {
@@ -94,12 +108,13 @@ impl Publishes {
     /// A batch stands in a partition that was not there.
     pub(super) fn stored(&mut self, partition: u32, stored: &Stored) -> Result<(), String> {
         for (message, offset) in stored.batch.iter().zip(stored.base.0..) {
-            let content = Content::of(message.payload()).ok_or("no publisher made this")?;
+            let content = Content::read(message).ok_or("no publisher made this")?;
             let (number, offset) = (content.number, Offset(offset));
             let publish = self.of_mut(number)?;
             if let Some(before) = publish.stored.replace(offset) {
                 return Err(format!("{number:?} is stored twice, at {before} and at {offset}"));
             }
+            publish.over_ms = content.over_ms(stored.envelope.ingest_ms);
             if publish.resolution == Some(Resolution::Rejected) {
                 return Err(format!("{number:?} is stored at {offset} after it was rejected"));
             }

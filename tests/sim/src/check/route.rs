@@ -24,6 +24,8 @@ pub(super) struct Routes {
     done: BTreeMap<(Number, u8), u32>,
     /// What was given up on and came back to its stage: others of its key have gone on meanwhile.
     returned: BTreeSet<(Number, u8)>,
+    /// What was passed over because its time to live was over.
+    passed: BTreeSet<Number>,
     /// The source of the last output of each key.
     last: BTreeMap<u8, (Offset, u8)>,
     progress: BTreeMap<Partition, Offset>,
@@ -37,10 +39,16 @@ impl Routes {
             route,
             done: BTreeMap::new(),
             returned: BTreeSet::new(),
+            passed: BTreeSet::new(),
             last: BTreeMap::new(),
             progress: BTreeMap::new(),
             partitions,
         }
+    }
+
+    /// How many messages were passed over.
+    pub(super) fn passed(&self) -> u64 {
+        self.passed.len() as u64
     }
 
     /// Outputs that were not there.
@@ -51,7 +59,7 @@ impl Routes {
         stored: &Stored,
     ) -> Result<(), String> {
         for message in stored.batch.iter() {
-            let content = Content::of(message.payload()).ok_or("an output of no message")?;
+            let content = Content::read(message).ok_or("an output of no message")?;
             if matches!(content.fate, Fate::Drop | Fate::Reject | Fate::Poison) {
                 return Err(format!("{content:?} is in the outputs"));
             }
@@ -134,7 +142,7 @@ impl Routes {
             }
             for parked in parked {
                 let message = parked.batch.get(0).ok_or("nothing is parked")?;
-                let content = Content::of(message.payload()).ok_or("no publisher made this")?;
+                let content = Content::read(message).ok_or("no publisher made this")?;
                 *waiting.entry((content.number, content.part)).or_default() += 1;
             }
             for (number, offset) in publishes.log(index).iter().zip(0..) {
@@ -147,7 +155,7 @@ impl Routes {
     }
 
     fn check(
-        &self,
+        &mut self,
         publishes: &Publishes,
         number: Number,
         is_read: bool,
@@ -159,13 +167,22 @@ impl Routes {
             };
             of(&self.done) + of(waiting)
         };
-        let fate = publishes.of(number)?.fate;
+        let publish = publishes.of(number)?;
+        let fate = publish.fate;
         let parts = fate.parts();
         let whole = count(WHOLE);
         let counts: Vec<u32> = parts.iter().map(|part| count(*part)).collect();
         let is_divided = !parts.contains(&WHOLE);
+        let is_nothing = whole == 0 && counts.iter().all(|count| *count == 0);
+        if is_read && is_nothing && !parts.is_empty() && publishes.may_be_over(publish) {
+            self.passed.insert(number);
+            return Ok(());
+        }
+        if self.passed.contains(&number) {
+            return Err("it was passed over, and something comes of it".to_owned());
+        }
         let is_right = match is_read {
-            false => whole == 0 && counts.iter().all(|count| *count == 0),
+            false => is_nothing,
             // Before it is divided it may be parked as a whole.
             true if is_divided && whole > 0 => whole == 1 && counts.iter().all(|count| *count == 0),
             true => counts.iter().all(|count| *count == 1),

@@ -160,7 +160,9 @@ impl Producer {
             let key = message::key(key);
             let fate = fate(shared);
             let number = shared.checker.publish(self.identity, partition, key, fate);
-            messages.push((key, Content { number, fate, part: WHOLE }));
+            let drawn = u16::try_from(shared.random.within(1..600)).unwrap_or(1);
+            let ttl_ms = shared.random.chance(150).then_some(drawn);
+            messages.push((key, Content { number, fate, part: WHOLE, ttl_ms }));
         }
         self.left -= count;
         let numbers = messages.iter().map(|(_, content)| content.number).collect();

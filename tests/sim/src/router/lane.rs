@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use waypost_core::{Flight, FlightAnswer, Partition, Progress, RetryPolicy, Trace, Traced};
+use waypost_core::{Flight, FlightAnswer, Living, Partition, Progress, RetryPolicy, Trace, Traced};
 use waypost_protocol::Offset;
 use waypost_storage::{CommitError, GroupStep, ReadLimit, Step, Stored, Unit};
 
@@ -245,7 +245,7 @@ impl Lane {
                 Err(error) => shared.checker.fail(format!("a lane cannot read: {error}")),
             }
         }
-        let (mut pieces, mut messages) = (Vec::new(), 0);
+        let (mut pieces, mut messages, before) = (Vec::new(), 0, self.next);
         while let Some(stored) = self.ready.front() {
             let more = stored.batch.len();
             if !pieces.is_empty() && messages + more > BATCH {
@@ -255,14 +255,16 @@ impl Lane {
             let whole = Traced::new(stored.batch.clone(), traces.collect());
             let first = self.next.0.saturating_sub(stored.base.0);
             let rest = usize::try_from(first).unwrap_or(0)..more;
-            pieces.extend(whole.and_then(|whole| whole.part(rest)));
+            let piece = whole.and_then(|whole| whole.part(rest));
+            let ingest_ms = stored.envelope.ingest_ms;
+            pieces.extend(piece.and_then(|piece| living(shared, &piece, ingest_ms)));
             messages += more;
             self.next = stored.end();
             self.ready.pop_front();
         }
         self.collecting.progress.read_to(self.next);
         self.job = Traced::join(&pieces).map(Job::new);
-        self.job.is_some()
+        self.next > before
     }
 
     fn flush(&mut self, shared: &mut Shared, undone: Option<Offset>, groups: Vec<GroupStep>) {
@@ -318,4 +320,17 @@ impl Lane {
             && !self.waiting.has_changes()
             && self.collecting.progress.read() == next
     }
+}
+
+/// What lives of messages that were taken in at a time.
+fn living(shared: &mut Shared, piece: &Traced, ingest_ms: u64) -> Option<Traced> {
+    let wall_ms = shared.wall_ms();
+    let piece = match shared.layout.lifetimes.living(piece.batch(), ingest_ms, wall_ms) {
+        Living::All => piece.clone(),
+        Living::Only(living) => piece.gather(&living)?,
+    };
+    for message in piece.batch().iter() {
+        shared.checker.begun(message, ingest_ms);
+    }
+    Some(piece)
 }

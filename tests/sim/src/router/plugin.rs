@@ -20,7 +20,7 @@ pub(crate) fn call(stage: usize, batch: &Batch, random: &mut Random) -> Result<F
     let mut output = StageOutput::default();
     let mut emitted = Vec::new();
     for (index, message) in (0_u32..).zip(batch.iter()) {
-        let content = Content::of(message.payload()).ok_or("not a message of a publisher")?;
+        let content = Content::read(message).ok_or("not a message of a publisher")?;
         let verdict = match (stage, content.fate) {
             (0, Fate::Poison) => return Err(format!("poison: {content:?}")),
             (0, Fate::Drop) => Verdict::Drop,

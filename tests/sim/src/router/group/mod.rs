@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use keep::{Keeping, Letters, Waiting};
 use part::Part;
 use waypost_core::{
-    Candidate, Cause, Credit, Crew, GroupLedger, GroupPolicy, GroupPosition, LeaseId, MemberId,
-    Offer, OffsetRange, RetryPolicy, SettleError, Verb,
+    Candidate, Cause, Credit, Crew, GroupLedger, GroupPolicy, GroupPosition, LeaseId, Living,
+    MemberId, Offer, OffsetRange, RetryPolicy, SettleError, Verb,
 };
 use waypost_protocol::Offset;
 use waypost_storage::{GroupState, GroupStep, Revision, Stored, Unit};
@@ -334,6 +334,7 @@ impl Group {
         };
         let within = (stored.base, stored.end());
         let candidates = self.crew.candidates(offer, within, usize::MAX, now_ms);
+        let candidates = self.living(shared, partition, &stored, candidates);
         if candidates.is_empty() {
             return;
         }
@@ -346,6 +347,36 @@ impl Group {
         let given = Given { lease, partition: index, messages };
         shared.checker.given(connection, &given, shared.now_ms, LEASE_MS);
         shared.tell_client(connection, ToClient::Given(given));
+    }
+
+    /// Passes over those whose time to live ended while they waited.
+    fn living(
+        &mut self,
+        shared: &Shared,
+        partition: usize,
+        stored: &Stored,
+        candidates: Vec<Candidate>,
+    ) -> Vec<Candidate> {
+        let (wall_ms, ingest_ms) = (shared.wall_ms(), stored.envelope.ingest_ms);
+        let living = shared.layout.lifetimes.living(&stored.batch, ingest_ms, wall_ms);
+        let Living::Only(living) = living else { return candidates };
+        let lives = |candidate: &Candidate| {
+            let index = candidate.offset.0.checked_sub(stored.base.0);
+            let index = index.and_then(|index| u32::try_from(index).ok());
+            index.is_some_and(|index| living.binary_search(&index).is_ok())
+        };
+        let (living, over): (Vec<_>, Vec<_>) = candidates.into_iter().partition(lives);
+        if over.is_empty() {
+            return living;
+        }
+        self.crew.with_ledger(partition, |ledger| {
+            for Candidate { offset, .. } in over {
+                ledger.lost(offset, Offset(offset.0 + 1));
+            }
+        });
+        self.touch(partition);
+        self.crew.look_again(partition);
+        living
     }
 
     fn read_on(&mut self, shared: &mut Shared, partition: usize) {
@@ -369,8 +400,11 @@ impl Group {
     /// A read is done.
     pub(super) fn read(&mut self, shared: &mut Shared, partition: usize, wanted: Option<Offset>) {
         let Some(part) = self.parts.get_mut(partition) else { return };
-        for message in part.read(shared, wanted) {
-            self.crew.with_ledger(partition, |ledger| ledger.admit(message));
+        for (message, lives) in part.read(shared, wanted) {
+            self.crew.with_ledger(partition, |ledger| match lives {
+                true => ledger.admit(message),
+                false => ledger.skip(message.offset),
+            });
         }
         self.touch(partition);
         self.crew.look_again(partition);
@@ -407,6 +441,6 @@ fn given(stored: &Stored, candidate: Candidate) -> Option<GivenMessage> {
     let index = usize::try_from(offset.0.checked_sub(stored.base.0)?).ok()?;
     let message = stored.batch.get(index)?;
     let key = message.key().and_then(|key| key.first().copied());
-    let content = Content::of(message.payload())?;
+    let content = Content::read(message)?;
     Some(GivenMessage { offset, attempt, key, content })
 }

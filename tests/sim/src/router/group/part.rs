@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use waypost_core::{GroupMessage, Partition};
+use waypost_core::{GroupMessage, Living, Partition};
 use waypost_protocol::{Offset, key_hash};
 use waypost_storage::{ReadLimit, Revision, Stored};
 
@@ -90,12 +90,12 @@ impl Part {
         }
     }
 
-    /// Gives the messages that were read anew.
+    /// Gives the messages that were read anew, and whether each lives.
     pub(super) fn read(
         &mut self,
         shared: &mut Shared,
         wanted: Option<Offset>,
-    ) -> Vec<GroupMessage> {
+    ) -> Vec<(GroupMessage, bool)> {
         let (from, limit) = match wanted {
             Some(offset) => (offset, ONE),
             None => (self.cursor, READ),
@@ -114,19 +114,25 @@ impl Part {
         }
         (self.is_reading, self.is_scheduled) = (false, false);
         self.cursor = chunk.next;
-        let messages = chunk.batches.iter().flat_map(messages).collect();
+        let messages = chunk.batches.iter().flat_map(|stored| messages(shared, stored)).collect();
         self.window.extend(chunk.batches);
         messages
     }
 }
 
-fn messages(stored: &Stored) -> Vec<GroupMessage> {
+fn messages(shared: &Shared, stored: &Stored) -> Vec<(GroupMessage, bool)> {
+    let (wall_ms, ingest_ms) = (shared.wall_ms(), stored.envelope.ingest_ms);
+    let living = shared.layout.lifetimes.living(&stored.batch, ingest_ms, wall_ms);
+    let lives = |index: u32| match &living {
+        Living::All => true,
+        Living::Only(living) => living.binary_search(&index).is_ok(),
+    };
     let keys = (0..stored.batch.len()).map(|index| stored.batch.keys().get(index));
     let offsets = (stored.base.0..).map(Offset);
     let message = |(offset, key): (Offset, Option<&[u8]>)| GroupMessage {
         offset,
         key: key.map(key_hash),
-        ingest_ms: stored.envelope.ingest_ms,
+        ingest_ms,
     };
-    offsets.zip(keys).map(message).collect()
+    offsets.zip(keys).map(message).zip((0..).map(lives)).collect()
 }
