@@ -250,8 +250,8 @@ impl GroupLedger {
         self.dead.contains_key(&offset)
     }
 
-    /// Messages from one offset to before another cannot be read any more: those that no member holds are given up.
-    /// Gives how many.
+    /// Messages from one offset to before another cannot be read any more, or are over: those that no member holds are
+    /// given up. Gives how many.
     pub fn lost(&mut self, from: Offset, to: Offset) -> u64 {
         let mut lost = 0;
         for offset in (from.max(self.floor).0..to.0).map(Offset) {
@@ -266,7 +266,10 @@ impl GroupLedger {
             self.finish(offset);
             lost += 1;
         }
-        self.go_to(to);
+        // What failed in an earlier life may be given up before the messages ahead of it are read.
+        if from <= self.cursor {
+            self.go_to(to);
+        }
         lost
     }
 

@@ -322,7 +322,7 @@ fn what_cannot_be_read_beside_what_was_done_is_passed() {
     (3..=5).for_each(|offset| _ = position.done.insert(Offset(offset)));
     let mut ledger = GroupLedger::new(policy(), false, position, 0);
     assert_eq!(ledger.lost(Offset(1), Offset(6)), 2, "1 and 2; 0 was not read yet");
-    assert_eq!((ledger.cursor(), ledger.floor()), (Offset(6), Offset(0)));
+    assert_eq!((ledger.cursor(), ledger.floor()), (Offset(0), Offset(0)));
     assert_eq!(ledger.lost(Offset(0), Offset(6)), 1, "0; the rest is done");
     assert_eq!((ledger.cursor(), ledger.floor()), (Offset(6), Offset(6)));
 }
@@ -400,4 +400,18 @@ fn what_was_given_up_before_a_restart_and_is_buried_before_it_is_read_does_not_c
     }
     assert_eq!(offsets(&give(&mut ledger, 1, ANN, 9)), [2]);
     assert!(ledger.position(&[]).is_sound());
+}
+
+#[test]
+fn what_failed_before_a_restart_and_is_over_takes_nothing_along_that_is_not_read() {
+    let mut before = ledger(3);
+    give(&mut before, 1, ANN, 0);
+    nack(&mut before, 1, 2, 0, 0);
+    let mut after = GroupLedger::new(policy(), false, before.position(&[]), 0);
+    assert_eq!(after.next(ANN, 1), Some(Offset(2)));
+    assert_eq!(after.lost(Offset(2), Offset(3)), 1);
+    for offset in 0..4 {
+        after.admit(message(offset, None));
+    }
+    assert_eq!(offsets(&give(&mut after, 2, ANN, 1)), [0, 1, 3]);
 }
