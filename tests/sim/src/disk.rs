@@ -11,7 +11,7 @@ use std::{
     task::{Context, Poll, Waker},
 };
 
-use waypost_core::{GroupName, Partition, RouteName};
+use waypost_core::{GroupName, Partition, Retention, RouteName};
 use waypost_protocol::{Epoch, Offset, ProducerId};
 use waypost_storage::{
     Append, Appended, Bounds, Chunk, CommitError, Committed, KeptGroup, MemoryStorage, MessageId,
@@ -202,6 +202,14 @@ impl<T> Disk<T> {
 
     pub(crate) fn set_full(&mut self, is_full: bool) {
         self.storage.set_full(is_full);
+    }
+
+    /// Gives up the oldest messages of a partition beyond so many.
+    pub(crate) fn trim(&mut self, partition: &Partition, keep: u64, now_ms: u64) {
+        self.changes += 1;
+        let retention = Retention { max_messages: Some(keep), ..Retention::default() };
+        let trimmed = now(self.storage.trim(partition.clone(), retention, now_ms));
+        trimmed.expect("storage in memory trims what was declared");
     }
 
     pub(crate) fn bounds(&self, partition: &Partition) -> Bounds {

@@ -14,6 +14,7 @@
 mod check;
 mod clients;
 mod disk;
+mod faults;
 mod message;
 mod network;
 mod random;

@@ -55,12 +55,12 @@ fn summary(counts: &Counts, told: u64, failed: &[u64], seconds: f64, is_json: bo
     let Counts {
         steps, published, acknowledged, duplicates, outputs, dead, given, confirmed, ..
     } = counts;
-    let Counts { replayed, passed, crashes, torn, lost, .. } = counts;
+    let Counts { replayed, passed, trimmed, crashes, torn, lost, .. } = counts;
     if is_json {
         let object = serde_json::json!({
             "seeds": told, "failed": failed, "seconds": seconds, "steps": steps,
             "published": published, "acknowledged": acknowledged, "duplicates": duplicates,
-            "outputs": outputs, "dead_letters": dead, "replayed": replayed, "expired": passed, "given": given, "confirmed": confirmed,
+            "outputs": outputs, "dead_letters": dead, "replayed": replayed, "expired": passed, "trimmed": trimmed, "given": given, "confirmed": confirmed,
             "router_crashes": crashes, "torn_units": torn, "connections_lost": lost,
         });
         println!("{object}");
@@ -68,7 +68,7 @@ fn summary(counts: &Counts, told: u64, failed: &[u64], seconds: f64, is_json: bo
     }
     println!(
         "{told} seeds, {} failed, in {seconds:.1} s: {steps} steps, {published} published, {acknowledged} \
-         acknowledged, {duplicates} sent twice, {outputs} outputs, {dead} dead letters, {replayed} replayed, {passed} expired, {given} given out, \
+         acknowledged, {duplicates} sent twice, {outputs} outputs, {dead} dead letters, {replayed} replayed, {passed} expired, {trimmed} trimmed, {given} given out, \
          {confirmed} confirmed, {crashes} router crashes, {torn} torn units, {lost} connections lost",
         failed.len(),
     );

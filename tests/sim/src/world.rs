@@ -7,6 +7,7 @@ use waypost_protocol::{Epoch, ProducerId};
 use crate::{
     check::Tally,
     clients::{Member, Producer},
+    faults::Faults,
     network::{Client, Frame, Side},
     random::Random,
     router::Router,
@@ -19,6 +20,9 @@ const STEPS: u64 = 1_500;
 const MOST_STEPS: u64 = 60_000;
 /// Steps between two looks at whether a story has come to its end.
 const LOOK_EVERY: u64 = 50;
+/// When the last of all is stored at the latest. Whatever a clock has done, nothing waits for longer than a day, and is
+/// tried again as often as may be, by clients who look only now and again.
+const LONGEST_CALM_MS: u64 = 30 * 86_400_000;
 const DECADE_MS: u64 = 315_360_000_000;
 
 /// What happened in stories, in numbers.
@@ -46,6 +50,8 @@ pub struct Counts {
     pub replayed: u64,
     /// Messages that were passed over because their time to live was over, by the route or the group.
     pub passed: u64,
+    /// Messages that retention gave up before the group was done with them.
+    pub trimmed: u64,
     /// Units that were torn.
     pub torn: u64,
     /// Connections that were lost.
@@ -91,42 +97,9 @@ impl AddAssign for Counts {
         self.crashes += other.crashes;
         self.replayed += other.replayed;
         self.passed += other.passed;
+        self.trimmed += other.trimmed;
         self.torn += other.torn;
         self.lost += other.lost;
-    }
-}
-
-/// What may go wrong, how often of a thousand steps each.
-#[derive(Debug, Clone, Copy)]
-struct Faults {
-    router_dies: u64,
-    client_dies: u64,
-    connection_lost: u64,
-    /// A producer's next life begins while this one lives.
-    overtaken: u64,
-    clock_jumps: u64,
-    disk_full: u64,
-    sync_fails: u64,
-    upkeep: u64,
-    /// An operator replays dead letters.
-    replays: u64,
-}
-
-impl Faults {
-    /// Some stories have no fault of a kind, so that others show what they alone do.
-    fn draw(random: &mut Random) -> Self {
-        let mut rate = |most: u64| if random.chance(500) { random.within(1..most + 1) } else { 0 };
-        Self {
-            router_dies: rate(6),
-            client_dies: rate(6),
-            connection_lost: rate(20),
-            overtaken: rate(4),
-            clock_jumps: rate(6),
-            disk_full: rate(8),
-            sync_fails: rate(3),
-            upkeep: rate(6),
-            replays: rate(20),
-        }
     }
 }
 
@@ -138,6 +111,8 @@ struct World {
     faults: Faults,
     counts: Counts,
     looked_at: u64,
+    /// When the disk was changed last.
+    changed_ms: u64,
 }
 
 /// Tells the story of a seed to its end, or until a promise is broken.
@@ -178,7 +153,7 @@ impl World {
             shared.within(200, Event::Client(Client::Member(index)));
         }
         let (router, counts) = (None, Counts::default());
-        Self { shared, router, producers, members, faults, counts, looked_at: 0 }
+        Self { shared, router, producers, members, faults, counts, looked_at: 0, changed_ms: 0 }
     }
 
     fn run(mut self, seed: u64) -> (Report, Vec<String>) {
@@ -197,8 +172,10 @@ impl World {
                 Some(violation) => violation.to_owned(),
                 None if self.shared.is_calm && step % LOOK_EVERY == 0 && self.is_done() => {
                     self.shared.checker.finish(&self.shared.disk);
+                    let took_ms = self.changed_ms.saturating_sub(self.shared.calm_since_ms);
                     match self.shared.checker.violation() {
                         Some(violation) => violation.to_owned(),
+                        None if took_ms > LONGEST_CALM_MS => format!("it took {took_ms} ms"),
                         None => break,
                     }
                 }
@@ -225,6 +202,7 @@ impl World {
             confirmed: tally.confirmed,
             replayed: tally.replayed,
             passed: tally.passed,
+            trimmed: tally.lost,
             torn: self.shared.disk.torn,
             ..self.counts
         };
@@ -352,7 +330,7 @@ impl World {
 
     fn look(&mut self) {
         if self.looked_at != self.shared.disk.changes {
-            self.looked_at = self.shared.disk.changes;
+            (self.looked_at, self.changed_ms) = (self.shared.disk.changes, self.shared.now_ms);
             self.shared.checker.look(&self.shared.disk);
         }
     }
@@ -360,7 +338,7 @@ impl World {
     /// Something may go wrong before the next step.
     fn fault(&mut self) {
         let Faults { router_dies, client_dies, connection_lost, overtaken, .. } = self.faults;
-        let Faults { clock_jumps, disk_full, upkeep, replays, .. } = self.faults;
+        let Faults { clock_jumps, disk_full, upkeep, trims, replays, .. } = self.faults;
         if self.shared.random.chance(router_dies) {
             self.kill_router();
         }
@@ -400,10 +378,30 @@ impl World {
         {
             router.upkeep(&mut self.shared);
         }
+        if self.shared.random.chance(trims) {
+            self.trim();
+        }
         if self.shared.random.chance(replays)
             && let Some(router) = &mut self.router
         {
             router.replay(&mut self.shared);
+        }
+    }
+
+    /// Retention gives up the oldest outputs, whoever is to be given them still.
+    fn trim(&mut self) {
+        let keep = self.shared.random.within(5..40);
+        let wall_ms = self.shared.wall_ms();
+        self.shared.checker.look(&self.shared.disk);
+        for partition in Layout::partitions(&self.shared.layout.outputs) {
+            let before = self.shared.disk.bounds(&partition);
+            self.shared.disk.trim(&partition, keep, wall_ms);
+            let after = self.shared.disk.bounds(&partition);
+            self.shared.tell(|| format!("{partition} is trimmed to {}", after.first));
+            self.shared.checker.trimmed(&partition, keep, before, after);
+        }
+        if let Some(router) = &mut self.router {
+            router.wake(&mut self.shared);
         }
     }
 

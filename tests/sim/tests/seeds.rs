@@ -29,12 +29,12 @@ fn every_promise_is_kept_in_a_thousand_stories() {
     }
     assert!(failures.is_empty(), "see `cargo xtask sim --trace SEED`: {failures:#?}");
     let Counts { acknowledged, duplicates, outputs, dead, confirmed, .. } = counts;
-    let Counts { replayed, passed, crashes, torn, lost, .. } = counts;
+    let Counts { replayed, passed, trimmed, crashes, torn, lost, .. } = counts;
     // What never happens would prove nothing.
     for count in [acknowledged, outputs, dead, confirmed] {
         assert!(count > 10 * SEEDS, "{counts:?}");
     }
-    for count in [duplicates, replayed, passed, crashes, torn, lost] {
+    for count in [duplicates, replayed, passed, trimmed, crashes, torn, lost] {
         assert!(count > SEEDS / 2, "{counts:?}");
     }
 }

@@ -7,6 +7,7 @@ use waypost_core::{GroupName, GroupPosition, LeaseId};
 use waypost_protocol::Offset;
 use waypost_storage::Stored;
 
+use super::standing::{Lease, Message, Stand};
 use crate::{
     disk::Disk,
     message::Content,
@@ -14,71 +15,13 @@ use crate::{
     router::{ATTEMPTS, LEASE_MS, MAX_IN_FLIGHT},
 };
 
-/// How a message stands, as the group's members together know it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stand {
-    /// It is with nobody.
-    Open,
-    /// A member has it under a lease until then.
-    Held(Connection, LeaseId, u64),
-    /// It was acknowledged or rejected, and that was taken.
-    Settled,
-}
-
-#[derive(Debug)]
-struct Message {
-    key: Option<u8>,
-    content: Content,
-    stand: Stand,
-    /// A member that had it said that it is done.
-    is_acked: bool,
-    is_confirmed: bool,
-    is_buried: bool,
-    /// How often it was given out, as the last delivery said.
-    attempt: u32,
-    /// How often it failed at least and at most, as members and the disk know it.
-    failures: (u32, u32),
-    /// Its member returned it and asked for it not to come before.
-    not_before_ms: u64,
-    /// When its time to live ends.
-    over_ms: Option<u64>,
-    /// It was passed over because that was over.
-    is_passed: bool,
-    /// Its member returned it: later ones of its key wait until it is done.
-    is_returned: bool,
-}
-
-/// What went out under a lease.
-#[derive(Debug, Default)]
-struct Lease {
-    partition: usize,
-    offsets: BTreeSet<Offset>,
-    /// What its member returned or rejected; what it says of these afterwards is passed over.
-    otherwise: BTreeSet<Offset>,
-}
-
-impl Message {
-    /// Its member did not finish it.
-    fn failed(&mut self) {
-        self.failures = (self.failures.0 + 1, self.failures.1 + 1);
-    }
-
-    /// Whether its time to live is over at a time.
-    fn is_over(&self, wall_ms: u64) -> bool {
-        self.over_ms.is_some_and(|over_ms| over_ms <= wall_ms)
-    }
-
-    /// Whether it is a dead letter once it fails.
-    fn is_given_up(&self) -> bool {
-        self.attempt >= ATTEMPTS
-    }
-}
-
 #[derive(Debug)]
 pub(super) struct Groups {
     group: GroupName,
     /// By partition and offset.
     messages: Vec<Vec<Message>>,
+    /// What retention has left of each partition begins here.
+    firsts: BTreeMap<usize, Offset>,
     leases: BTreeMap<(Connection, LeaseId), Lease>,
     floors: BTreeMap<usize, Offset>,
     /// What members may still be sent.
@@ -92,7 +35,16 @@ impl Groups {
     pub(super) fn new(group: GroupName, partitions: usize) -> Self {
         let messages = (0..partitions).map(|_| Vec::new()).collect();
         let (floors, credits) = (BTreeMap::new(), BTreeMap::new());
-        Self { group, messages, leases: BTreeMap::new(), floors, credits, wall_ms: 0, latest_ms: 0 }
+        Self {
+            group,
+            messages,
+            firsts: BTreeMap::new(),
+            leases: BTreeMap::new(),
+            floors,
+            credits,
+            wall_ms: 0,
+            latest_ms: 0,
+        }
     }
 
     pub(super) fn clock(&mut self, wall_ms: u64) {
@@ -133,6 +85,38 @@ impl Groups {
         log.and_then(|log| log.get_mut(index)).ok_or_else(|| format!("nothing stands at {offset}"))
     }
 
+    pub(super) fn trimmed(&mut self, partition: usize, first: Offset) {
+        self.firsts.insert(partition, first);
+    }
+
+    /// The group says how many messages it lost before it was done with them.
+    pub(super) fn lost(
+        &self,
+        partition: usize,
+        (from, to): (Offset, Offset),
+        lost: u64,
+    ) -> Result<(), String> {
+        let log = self.messages.get(partition).into_iter().flatten().zip(0..);
+        let within = log.filter(|(_, offset)| (from.0..to.0).contains(offset));
+        let (mut least, mut most) = (0, 0);
+        for (message, _) in within {
+            let may_be_done = message.is_acked || message.is_buried || message.is_passed;
+            let is_open = message.stand == Stand::Open && !message.is_over(self.latest_ms);
+            least += u64::from(is_open && !may_be_done && !message.is_given_up());
+            most += u64::from(!message.is_confirmed && !message.is_buried);
+        }
+        match (least..=most).contains(&lost) {
+            true => Ok(()),
+            false => Err(format!(
+                "the group says that it lost {lost} of {from} to {to} in {partition}, of {least} to {most}"
+            )),
+        }
+    }
+
+    fn first(&self, partition: usize) -> Offset {
+        self.firsts.get(&partition).copied().unwrap_or_default()
+    }
+
     pub(super) fn granted(&mut self, member: Connection, messages: u64) {
         *self.credits.entry(member).or_default() += messages;
     }
@@ -144,7 +128,10 @@ impl Groups {
         *credit =
             left.ok_or_else(|| format!("{to:?} is given {messages}, and asked for {credit}"))?;
         let holds = |message: &&Message| matches!(message.stand, Stand::Held(by, _, until_ms) if by == to && until_ms > now_ms);
-        match self.messages.iter().flatten().filter(holds).count() {
+        let standing = self.messages.iter().enumerate().flat_map(|(partition, log)| {
+            log.iter().skip(usize::try_from(self.first(partition).0).unwrap_or(usize::MAX))
+        });
+        match standing.filter(holds).count() {
             held if held > MAX_IN_FLIGHT => Err(format!("{to:?} holds {held} messages")),
             _ => Ok(()),
         }
@@ -218,7 +205,8 @@ impl Groups {
         key: u8,
         now_ms: u64,
     ) -> Result<(), String> {
-        let before = usize::try_from(offset.0).unwrap_or(usize::MAX);
+        let first = self.first(partition);
+        let place = |offset: Offset| usize::try_from(offset.0).unwrap_or(usize::MAX);
         let log = self.messages.get(partition).map(Vec::as_slice).unwrap_or_default();
         let is_open = |message: &&Message| match message.stand {
             Stand::Open => !message.is_buried,
@@ -231,7 +219,7 @@ impl Groups {
         let latest_ms = self.latest_ms;
         let is_before =
             |message: &&Message| message.key == Some(key) && !message.is_over(latest_ms);
-        let mut earlier = log.iter().take(before).filter(is_before);
+        let mut earlier = log.iter().take(place(offset)).skip(place(first)).filter(is_before);
         match earlier.rfind(is_open) {
             Some(earlier) => {
                 Err(format!("{partition}/{offset} overtakes {:?} of its key", earlier.content))
@@ -438,7 +426,7 @@ impl Groups {
             if position.floor < before {
                 return Err(format!("the group goes back from {before} to {}", position.floor));
             }
-            let latest_ms = self.latest_ms;
+            let (latest_ms, first) = (self.latest_ms, self.first(partition));
             let log = self.messages.get_mut(partition).map(Vec::as_mut_slice).unwrap_or_default();
             let last = position.done.last().map_or(position.floor.0, |last| last.0 + 1);
             if last > log.len() as u64 {
@@ -447,10 +435,11 @@ impl Groups {
             for (message, offset) in log.iter_mut().zip(0..) {
                 let is_done = is_done(&position, Offset(offset));
                 let content = message.content;
-                if is_done && !message.is_acked && !message.is_buried {
+                let is_right = message.is_acked || message.is_buried || Offset(offset) < first;
+                if is_done && !is_right {
                     message.is_passed |= message.is_over(latest_ms);
                 }
-                if is_done && !message.is_acked && !message.is_buried && !message.is_passed {
+                if is_done && !is_right && !message.is_passed {
                     return Err(format!("{content:?} is kept as done, and nobody said so"));
                 }
                 if !is_done && message.is_buried {

@@ -9,6 +9,7 @@ mod group;
 mod letters;
 mod publishes;
 mod route;
+mod standing;
 
 use std::collections::BTreeMap;
 
@@ -18,7 +19,7 @@ use publishes::Publishes;
 use route::Routes;
 use waypost_core::{LeaseId, Partition};
 use waypost_protocol::{Epoch, MessageView, Offset, ProducerId, dead_letter};
-use waypost_storage::{ReadLimit, Stored};
+use waypost_storage::{Bounds, ReadLimit, Stored};
 
 use crate::{
     disk::Disk,
@@ -48,6 +49,7 @@ pub(crate) struct Tally {
     pub(crate) confirmed: u64,
     pub(crate) replayed: u64,
     pub(crate) passed: u64,
+    pub(crate) lost: u64,
 }
 
 pub(crate) struct Checker {
@@ -216,6 +218,28 @@ impl Checker {
     pub(crate) fn group_ended<T>(&mut self, disk: &Disk<T>) {
         self.look(disk);
         self.groups.begin_anew(disk);
+    }
+
+    /// Retention gave up the oldest of an output's partition, beyond so many.
+    pub(crate) fn trimmed(
+        &mut self,
+        partition: &Partition,
+        keep: u64,
+        before: Bounds,
+        after: Bounds,
+    ) {
+        let (had, has) = (before.held.messages, after.held.messages);
+        if has < had.min(keep) || before.next != after.next || after.next.0 - after.first.0 != has {
+            self.fail(format!("{partition} is to keep {keep}: {before:?} became {after:?}"));
+        }
+        self.groups.trimmed(partition.index.0 as usize, after.first);
+    }
+
+    /// The group takes note of what retention gave up of what it was not through with.
+    pub(crate) fn lost(&mut self, partition: usize, from: Offset, to: Offset, lost: u64) {
+        self.tally.lost += lost;
+        let checked = self.groups.lost(partition, (from, to), lost);
+        self.note(checked);
     }
 
     /// Looks at the disk.

@@ -7,7 +7,7 @@ use waypost_protocol::Offset;
 
 use crate::{
     network::{Client, Connection, Given, Said, Side, ToClient, ToRouter},
-    shared::Shared,
+    shared::{Event, Shared},
 };
 
 /// One that joins again whenever it is out.
@@ -23,6 +23,8 @@ pub(crate) struct Member {
     /// A lease that it settled already.
     old: Option<(LeaseId, Vec<Offset>)>,
     is_out_until_ms: u64,
+    /// How often it is about to look what there is to do.
+    wakes: usize,
 }
 
 impl Member {
@@ -35,6 +37,7 @@ impl Member {
             next_request: 0,
             old: None,
             is_out_until_ms: 0,
+            wakes: 1,
         }
     }
 
@@ -44,7 +47,23 @@ impl Member {
 
     /// Does what there is to do, now and again.
     pub(crate) fn work(&mut self, shared: &mut Shared) {
-        shared.wake(self.client(), 30);
+        self.wakes -= 1;
+        self.act(shared);
+        if !self.held.is_empty() {
+            self.wake_soon(shared);
+        } else if self.wakes == 0 {
+            self.wakes += 1;
+            shared.wake(self.client(), 30);
+        }
+    }
+
+    /// What it holds it settles in time, however seldom it looks otherwise.
+    fn wake_soon(&mut self, shared: &mut Shared) {
+        self.wakes += 1;
+        shared.within(30, Event::Client(self.client()));
+    }
+
+    fn act(&mut self, shared: &mut Shared) {
         let Some(connection) = self.connection else {
             if shared.now_ms >= self.is_out_until_ms {
                 let connection = shared.network.connect(self.client());
@@ -140,6 +159,7 @@ impl Member {
                 shared.checker.received(&given);
                 let at_ms = shared.now_ms + shared.random.within(0..80);
                 self.held.push((at_ms, given));
+                self.wake_soon(shared);
             }
             ToClient::Settled { request, is_refused } => {
                 let asked = self.asked.remove(&request).filter(|_| !is_refused);

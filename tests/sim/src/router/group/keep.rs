@@ -2,7 +2,9 @@
 
 use waypost_core::{Dead, DeadLetters, Failure, GroupLedger, Partition};
 use waypost_protocol::{Envelope, ErrorCode, Limits, Offset, partition_of};
-use waypost_storage::{Append, CommitError, GroupState, GroupStep, ReadLimit, Revision, Unit};
+use waypost_storage::{
+    Append, CommitError, GroupState, GroupStep, ReadError, ReadLimit, Revision, Unit,
+};
 
 use super::{Group, LINGER_MS};
 use crate::{
@@ -179,7 +181,9 @@ impl Group {
         let mut letters = Letters { partition, buried: Vec::new(), appends: Vec::new() };
         for dead in dead {
             match append(shared, &source, &dead) {
-                Ok(appends) => {
+                // Retention gave it up meanwhile.
+                Ok(None) => letters.buried.push(dead.offset),
+                Ok(Some(appends)) => {
                     letters.buried.push(dead.offset);
                     letters.appends.extend(appends);
                 }
@@ -191,8 +195,11 @@ impl Group {
 }
 
 /// The letter of a message, which is read again.
-fn append(shared: &Shared, source: &Partition, dead: &Dead) -> Result<Vec<Append>, String> {
-    let read = shared.disk.read(source, dead.offset, ONE).map_err(|error| error.to_string())?;
+fn append(shared: &Shared, source: &Partition, dead: &Dead) -> Result<Option<Vec<Append>>, String> {
+    let read = match shared.disk.read(source, dead.offset, ONE) {
+        Err(ReadError::Trimmed { .. }) => return Ok(None),
+        read => read.map_err(|error| error.to_string())?,
+    };
     let stored = read.batches.first().ok_or("nothing stands where a message was given out")?;
     let index = usize::try_from(dead.offset.0 - stored.base.0).unwrap_or(usize::MAX);
     let message = stored.batch.get(index).ok_or("a batch is shorter than it was")?;
@@ -219,5 +226,5 @@ fn append(shared: &Shared, source: &Partition, dead: &Dead) -> Result<Vec<Append
         envelope: envelope.clone(),
         origin: None,
     };
-    Ok(letters.finish().into_iter().map(append).collect())
+    Ok(Some(letters.finish().into_iter().map(append).collect()))
 }

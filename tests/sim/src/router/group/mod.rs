@@ -392,19 +392,42 @@ impl Group {
 
     /// There may be more to read.
     pub(super) fn look(&mut self, shared: &mut Shared) {
-        for (partition, part) in self.parts.iter_mut().enumerate() {
-            part.look(shared, partition);
+        for partition in 0..self.parts.len() {
+            if shared.random.chance(100) {
+                self.follow_retention(shared, partition);
+            }
+            if let Some(part) = self.parts.get_mut(partition) {
+                part.look(shared, partition);
+            }
         }
     }
 
     /// A read is done.
     pub(super) fn read(&mut self, shared: &mut Shared, partition: usize, wanted: Option<Offset>) {
         let Some(part) = self.parts.get_mut(partition) else { return };
-        for (message, lives) in part.read(shared, wanted) {
+        let Some(read) = part.read(shared, wanted) else {
+            return self.follow_retention(shared, partition);
+        };
+        for (message, lives) in read {
             self.crew.with_ledger(partition, |ledger| match lives {
                 true => ledger.admit(message),
                 false => ledger.skip(message.offset),
             });
+        }
+        self.touch(partition);
+        self.crew.look_again(partition);
+    }
+
+    /// Takes note of what retention gave up.
+    fn follow_retention(&mut self, shared: &mut Shared, partition: usize) {
+        let Some(part) = self.parts.get_mut(partition) else { return };
+        let first = shared.disk.bounds(&part.source).first;
+        let floor = self.crew.ledger(partition).map(GroupLedger::floor).unwrap_or_default();
+        if first > floor {
+            let lost = self.crew.with_ledger(partition, |ledger| ledger.trimmed(first));
+            shared.checker.lost(partition, floor, first, lost.unwrap_or(0));
+            let cursor = self.crew.ledger(partition).map(GroupLedger::cursor);
+            part.move_to(cursor.unwrap_or_default());
         }
         self.touch(partition);
         self.crew.look_again(partition);

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use waypost_core::{GroupMessage, Living, Partition};
 use waypost_protocol::{Offset, key_hash};
-use waypost_storage::{ReadLimit, Revision, Stored};
+use waypost_storage::{ReadError, ReadLimit, Revision, Stored};
 
 use crate::shared::{Event, Shared};
 
@@ -90,12 +90,13 @@ impl Part {
         }
     }
 
-    /// Gives the messages that were read anew, and whether each lives.
+    /// Gives the messages that were read anew, and whether each lives; `None` where retention gave up what was to be
+    /// read.
     pub(super) fn read(
         &mut self,
         shared: &mut Shared,
         wanted: Option<Offset>,
-    ) -> Vec<(GroupMessage, bool)> {
+    ) -> Option<Vec<(GroupMessage, bool)>> {
         let (from, limit) = match wanted {
             Some(offset) => (offset, ONE),
             None => (self.cursor, READ),
@@ -103,20 +104,31 @@ impl Part {
         let chunk = match shared.disk.read(&self.source, from, limit) {
             Ok(chunk) => chunk,
             Err(error) => {
-                shared.checker.fail(format!("the group cannot read: {error}"));
-                return Vec::new();
+                if !matches!(error, ReadError::Trimmed { .. }) {
+                    shared.checker.fail(format!("the group cannot read: {error}"));
+                }
+                match wanted {
+                    Some(_) => self.is_fetching = false,
+                    None => (self.is_reading, self.is_scheduled) = (false, false),
+                }
+                return None;
             }
         };
         if wanted.is_some() {
             self.is_fetching = false;
             self.again = chunk.batches.into_iter().next();
-            return Vec::new();
+            return Some(Vec::new());
         }
         (self.is_reading, self.is_scheduled) = (false, false);
         self.cursor = chunk.next;
         let messages = chunk.batches.iter().flat_map(|stored| messages(shared, stored)).collect();
         self.window.extend(chunk.batches);
-        messages
+        Some(messages)
+    }
+
+    /// What is read next is not before this.
+    pub(super) fn move_to(&mut self, cursor: Offset) {
+        self.cursor = self.cursor.max(cursor);
     }
 }
 
