@@ -2,17 +2,13 @@
 //!
 //! What must hold: no panic; every accessor agrees with every other; gathering, cutting, moving to
 //! another topic, appending to a builder and building anew give batches that decode to the same
-//! messages; a dead letter is its message behind what the router wrote of it, and what a batch says of how long its
-//! messages live is followed by all who ask.
+//! messages.
 #![no_main]
 #![forbid(unsafe_code)]
 
 use bytes::Bytes;
 use libfuzzer_sys::fuzz_target;
-use waypost_core::{Letter, Lifetimes, Living, check_lifetimes};
-use waypost_protocol::{
-    Batch, BatchBuilder, Headers, Limits, MessageView, TimeToLive, Topic, check_topic,
-};
+use waypost_protocol::{Batch, BatchBuilder, Headers, Limits, MessageView, Topic, check_topic};
 
 /// The bytes of the header, of which the first twelve stand outside the checksum.
 const HEADER_BYTES: usize = 36;
@@ -61,43 +57,6 @@ fn check(bytes: Bytes) {
     check_parts(&batch);
     check_topic_change(&batch);
     check_builders(&batch);
-    check_letters(&batch);
-    check_living(&batch);
-}
-
-fn check_letters(batch: &Batch) {
-    for message in batch.iter() {
-        let Some(letter) = Letter::read(message) else { continue };
-        assert!(message.headers().as_bytes().ends_with(letter.headers.as_bytes()));
-        let Ok(own) = letter.message() else { continue };
-        let expected = (
-            letter.topic,
-            message.key(),
-            letter.headers.as_bytes(),
-            message.payload(),
-            letter.created_ms,
-        );
-        check_made(&own, [expected].into_iter());
-    }
-}
-
-fn check_living(batch: &Batch) {
-    let lifetimes = Lifetimes::default();
-    assert_eq!(lifetimes.living(batch, 7, 7), Living::All);
-    let says = |message: MessageView<'_>| TimeToLive::of(message.headers());
-    assert_eq!(check_lifetimes(batch).is_ok(), batch.iter().all(|message| says(message).is_ok()));
-    for now_ms in [1, 1000, u64::MAX] {
-        let lives = |message: MessageView<'_>| {
-            let ttl = says(message).ok().flatten();
-            message.topic().starts_with("$dead.") || ttl.is_none_or(|ttl| ttl.ms() > now_ms)
-        };
-        let expected: Vec<u32> =
-            (0..).zip(batch.iter()).filter(|(_, it)| lives(*it)).map(|(at, _)| at).collect();
-        match lifetimes.living(batch, 0, now_ms) {
-            Living::All => assert_eq!(expected.len(), batch.len()),
-            Living::Only(living) => assert_eq!(living, expected),
-        }
-    }
 }
 
 fn check_columns(batch: &Batch) {
