@@ -38,6 +38,15 @@ impl Counts {
         }
     }
 
+    /// What was counted in both places.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            verdicts: self.verdicts.saturating_add(other.verdicts),
+            failures: self.failures.saturating_add(other.failures),
+        }
+    }
+
     /// The share of failures in percent; none where there was nothing.
     fn percent(self) -> f64 {
         match self.verdicts.saturating_add(self.failures) {

@@ -6,7 +6,7 @@ use waypost_core::{PluginName, RouteDefinition};
 
 use super::{
     DeployError, Deployer, History, PluginRules, Via,
-    deployer::Plugins,
+    deployer::{Accepted, Plugins},
     knowledge::State,
     prepare::{Plugin, Prepared, Refused, Source},
     probation::Trial,
@@ -40,7 +40,7 @@ impl Deployer {
             return Err(errors);
         }
         let all: Vec<_> =
-            ready.iter().map(|(name, prepared, via)| (*name, prepared, *via)).collect();
+            ready.iter().map(|(name, prepared, via)| Accepted::new(name, prepared, *via)).collect();
         self.keep(&all).map_err(|error| vec![error])?;
         for (name, prepared, via) in ready {
             self.run(name, prepared, via);
@@ -115,21 +115,28 @@ impl Deployer {
         let (mut ready, mut errors) = (Vec::new(), Vec::new());
         for (plugin, prepared) in futures_util::future::join_all(preparing).await {
             match prepared {
-                Ok((prepared, via)) => ready.push((plugin, prepared, via)),
+                Ok((mut prepared, via)) => {
+                    let states = self.state();
+                    let running = states.get(&plugin.name).and_then(|state| state.running.as_ref());
+                    running.inspect(|running| prepared.count_on_from(running));
+                    drop(states);
+                    ready.push((plugin, prepared, via));
+                }
                 Err(refused) => errors.push(refused.error),
             }
         }
         if !errors.is_empty() {
             return Err(errors);
         }
-        let all: Vec<_> =
-            ready.iter().map(|(plugin, prepared, via)| (&plugin.name, prepared, *via)).collect();
+        let all: Vec<_> = ready
+            .iter()
+            .map(|(plugin, prepared, via)| Accepted::new(&plugin.name, prepared, *via))
+            .collect();
         self.keep(&all).map_err(|error| vec![error])?;
         let versions: Vec<_> =
             ready.iter().flat_map(|(_, prepared, _)| &prepared.versions).cloned().collect();
         self.count_swaps(&versions);
         self.plans.define(routes, &versions);
-        let mut moved = Vec::new();
         let mut states = self.state();
         for (plugin, prepared, via) in ready {
             let state = states.entry(plugin.name.clone()).or_default();
@@ -139,7 +146,8 @@ impl Deployer {
                 state.refused = None;
             }
             if !before.get(&plugin.name).is_some_and(|before| before.is_in_stages_of(plugin)) {
-                moved.push(plugin.name.clone());
+                // What it did in other stages cannot be held against what it does here.
+                state.trial = Some(Trial::begin(prepared.counts()));
             }
             state.manifest = Some(prepared.manifest.clone());
             // Those that ran before have the configuration from before.
@@ -154,11 +162,6 @@ impl Deployer {
         }
         drop(states);
         self.plugins.store(Arc::new(next));
-        for name in moved {
-            // What it did so far cannot be told from what others did in its stages before.
-            let trial = Trial::begin(self.counts_of(&name));
-            self.state().entry(name).or_default().trial = Some(trial);
-        }
         Ok(())
     }
 

@@ -55,8 +55,22 @@ pub struct Deployer {
 /// The plugins that the configuration names, with the stages that use each.
 pub(super) type Plugins = BTreeMap<PluginName, Plugin>;
 
-/// A plugin with what it is to run, and how that came, unless it ran before.
-pub(super) type Accepted<'a> = (&'a PluginName, &'a Prepared, Option<Via>);
+/// What a plugin is to run.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Accepted<'a> {
+    pub(super) plugin: &'a PluginName,
+    pub(super) prepared: &'a Prepared,
+    /// How it came, unless it ran before.
+    pub(super) via: Option<Via>,
+    /// Why the version that ran is not to be gone back to, if it is not.
+    pub(super) leaves_because: Option<&'a str>,
+}
+
+impl<'a> Accepted<'a> {
+    pub(super) fn new(plugin: &'a PluginName, prepared: &'a Prepared, via: Option<Via>) -> Self {
+        Self { plugin, prepared, via, leaves_because: None }
+    }
+}
 
 /// What a deployer is made with beside the parts that it works on.
 #[derive(Debug)]
@@ -175,22 +189,41 @@ impl Deployer {
     ///
     /// There is none, or it no longer works; what ran goes on.
     pub async fn rollback(&self, name: &str, to: Option<&str>) -> Result<Digest, DeployError> {
-        let Plugin { name, .. } = &self.known(name)?;
-        let digest = self.go_back(name, to, Via::Rollback, "by an operator").await?;
-        tracing::warn!(plugin = %name, %digest, "an operator rolled a version back");
+        let _turn = self.deploying.lock().await;
+        let plugin = &self.known(name)?;
+        let digest = self.go_back(plugin, to, Via::Rollback, "by an operator").await?;
+        tracing::warn!(plugin = %plugin.name, %digest, "an operator rolled a version back");
         Ok(digest)
     }
 
-    /// Goes back, for this reason.
-    pub(super) async fn go_back(
+    /// Goes back from a version that was found to fail, for this reason. `None` when it does not run any more, which
+    /// may be so once the deploy that was under way has ended: what runs then was not judged.
+    pub(super) async fn withdraw(
         &self,
         name: &PluginName,
+        judged: Digest,
+        reason: &str,
+    ) -> Result<Option<Digest>, DeployError> {
+        let _turn = self.deploying.lock().await;
+        if self.active(name) != Some(judged) {
+            return Ok(None);
+        }
+        let gone_back = async {
+            let plugin = &self.known(name.as_str())?;
+            self.go_back(plugin, None, Via::AutomaticRollback, reason).await
+        };
+        gone_back.await.map(Some).inspect_err(|_| self.end_trial(name))
+    }
+
+    /// Goes back, for this reason. Whoever calls has the turn.
+    async fn go_back(
+        &self,
+        plugin: &Plugin,
         to: Option<&str>,
         via: Via,
         reason: &str,
     ) -> Result<Digest, DeployError> {
-        let _turn = self.deploying.lock().await;
-        let plugin = &self.known(name.as_str())?;
+        let name = &plugin.name;
         let no_version = |source| DeployError::NoVersion { plugin: name.clone(), source };
         let (target, before) = {
             let states = self.state();
@@ -209,10 +242,9 @@ impl Deployer {
                 prepared.map_err(|refused| refused.error)?
             }
         };
-        if let Some(state) = self.state().get_mut(name) {
-            state.history.mark_rolled_back(reason);
-        }
-        self.accept(name, prepared, Some(via))?;
+        let accepted = Accepted::new(name, &prepared, Some(via));
+        self.keep(&[Accepted { leaves_because: Some(reason), ..accepted }])?;
+        self.run(name, prepared, Some(via));
         self.metrics.deploys.with_label_values(&[name.as_str(), "rolled_back"]).inc();
         Ok(target)
     }
@@ -314,7 +346,7 @@ impl Deployer {
         prepared: Prepared,
         via: Option<Via>,
     ) -> Result<(), DeployError> {
-        self.keep(&[(name, &prepared, via)])?;
+        self.keep(&[Accepted::new(name, &prepared, via)])?;
         self.run(name, prepared, via);
         Ok(())
     }
@@ -324,14 +356,16 @@ impl Deployer {
         self.count_swaps(&prepared.versions);
         self.plans.swap(&prepared.versions);
         self.metrics.deploys.with_label_values(&[name.as_str(), "accepted"]).inc();
-        let at_swap = self.counts_of(name);
+        let at_swap = prepared.counts();
         let is_return = matches!(via, Some(Via::Rollback | Via::AutomaticRollback));
         let mut states = self.state();
         let state = states.entry(name.clone()).or_default();
         let is_first = state.running.is_none();
+        let before = state.trial.zip(state.running.as_ref());
+        let before = before.map(|(trial, running)| running.counts().since(trial.at_swap));
         state.trial = Some(Trial {
             at_swap,
-            before: state.trial.map(|before| at_swap.since(before.at_swap)).unwrap_or_default(),
+            before: before.unwrap_or_default(),
             since: Instant::now(),
             is_new: !is_first && !is_return,
         });
@@ -345,7 +379,7 @@ impl Deployer {
 
     /// Keeps artefacts, each with its plugin and how it came, and records that they run: all of them or none.
     pub(super) fn keep(&self, accepted: &[Accepted<'_>]) -> Result<(), DeployError> {
-        for (_, prepared, _) in accepted {
+        for Accepted { prepared, .. } in accepted {
             let Signed { bytes, signature } = &prepared.artefact;
             self.store.put(prepared.digest, bytes, signature.as_deref())?;
         }

@@ -6,13 +6,13 @@ use std::{
 };
 
 use tokio::time::Duration;
-use waypost_core::{Counts, PluginName, RouteName, StageDefinition};
+use waypost_core::{PluginName, RouteName, StageDefinition};
 
 use super::{
     DeployError, Deployer, History, KeptVersion, PluginStatus, Refusal, Via,
     deployer::Accepted,
     prepare::{Plugin, Prepared},
-    probation::Trial,
+    probation::{OnTrial, Trial},
     store::Histories,
 };
 use crate::{
@@ -84,10 +84,19 @@ impl Deployer {
     }
 
     /// The new versions that were swapped in within this time.
-    pub(super) fn trials(&self, window: Duration) -> Vec<(PluginName, Trial)> {
+    pub(super) fn on_trial(&self, window: Duration) -> Vec<OnTrial> {
         let states = self.state();
-        let trials = states.iter().filter_map(|(name, state)| Some((name.clone(), state.trial?)));
-        trials.filter(|(_, trial)| trial.is_new && trial.since.elapsed() < window).collect()
+        let on_trial = states.iter().filter_map(|(name, state)| {
+            let (trial, running) = (state.trial?, state.running.as_ref()?);
+            let is_on_trial = trial.is_new && trial.since.elapsed() < window;
+            is_on_trial.then(|| OnTrial {
+                plugin: name.clone(),
+                digest: running.digest,
+                before: trial.before,
+                now: running.counts().since(trial.at_swap),
+            })
+        });
+        on_trial.collect()
     }
 
     /// The version that a plugin runs is not on trial any more.
@@ -95,19 +104,6 @@ impl Deployer {
         if let Some(trial) = self.state().get_mut(name).and_then(|state| state.trial.as_mut()) {
             trial.is_new = false;
         }
-    }
-
-    /// The messages that came to a plugin in all its stages since the router started.
-    pub(super) fn counts_of(&self, name: &PluginName) -> Counts {
-        let plugins = self.plugins();
-        let stages = plugins.get(name).map_or(&[][..], |plugin| &plugin.stages);
-        stages.iter().fold(Counts::default(), |sum, (route, stage)| {
-            let counts = self.router_metrics.counts_of([route.as_str(), stage.name.as_str()]);
-            Counts {
-                verdicts: sum.verdicts.saturating_add(counts.verdicts),
-                failures: sum.failures.saturating_add(counts.failures),
-            }
-        })
     }
 
     pub(super) fn active(&self, name: &PluginName) -> Option<Digest> {
@@ -119,9 +115,12 @@ impl Deployer {
         let mut states = self.state();
         let all = states.iter().map(|(name, state)| (name.clone(), state.history.clone()));
         let mut histories: Histories = all.collect();
-        for &(name, prepared, via) in accepted {
-            let history = histories.entry(name.clone()).or_default();
+        for &Accepted { plugin, prepared, via, leaves_because } in accepted {
+            let history = histories.entry(plugin.clone()).or_default();
             let Some(via) = via else { continue };
+            if let Some(reason) = leaves_because {
+                history.mark_rolled_back(reason);
+            }
             let version = prepared.manifest.version.clone();
             let (digest, since_ms) = (prepared.digest, now_ms());
             let kept = KeptVersion { digest, version, since_ms, via, rolled_back: None };

@@ -6,7 +6,7 @@ use std::{
     sync::Arc,
 };
 
-use waypost_core::{PluginName, RouteName, StageDefinition};
+use waypost_core::{Counts, PluginName, RouteName, StageDefinition};
 
 use super::{
     DeployError, PluginRules, VersionStore,
@@ -132,6 +132,28 @@ pub(super) struct Prepared {
     pub(super) versions: Vec<(RouteName, Stage)>,
 }
 
+impl Prepared {
+    /// The messages that came to these versions in all stages.
+    pub(super) fn counts(&self) -> Counts {
+        let counts = self.versions.iter().map(|(_, stage)| stage.tally.counts());
+        counts.fold(Counts::default(), Counts::and)
+    }
+
+    /// Counts on from what the same artefact did under another configuration in the same stages.
+    pub(super) fn count_on_from(&mut self, before: &Self) {
+        if before.digest != self.digest {
+            return;
+        }
+        for (route, stage) in &mut self.versions {
+            let is_same =
+                |(known, other): &&(RouteName, Stage)| known == route && other.name == stage.name;
+            if let Some((_, known)) = before.versions.iter().find(is_same) {
+                stage.tally = known.tally.clone();
+            }
+        }
+    }
+}
+
 /// Compiles an artefact and makes a version for each stage that uses it.
 pub(super) async fn prepare(
     sandbox: &Sandbox,
@@ -160,7 +182,7 @@ pub(super) async fn prepare(
         })?;
         manifest.get_or_insert_with(|| version.manifest().clone());
         let version: Arc<dyn StageVersion> = Arc::new(version);
-        versions.push((route.clone(), Stage { name: stage.name.clone(), version }));
+        versions.push((route.clone(), Stage::new(stage.name.clone(), version)));
     }
     let manifest = manifest.ok_or_else(|| {
         let reason = "no stage uses it".to_owned();

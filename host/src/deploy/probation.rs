@@ -8,7 +8,8 @@ use tokio::{
 };
 use waypost_core::{Counts, PluginName, RollbackPolicy};
 
-use super::{Deployer, Via};
+use super::Deployer;
+use crate::wasm::Digest;
 
 /// How often a new version's counts are looked at.
 const LOOK_INTERVAL: Duration = Duration::from_millis(100);
@@ -29,6 +30,17 @@ pub(super) struct Trial {
     pub(super) since: Instant,
     /// It is news, and not a version that was gone back to.
     pub(super) is_new: bool,
+}
+
+/// A version on trial, as it stands at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct OnTrial {
+    pub(super) plugin: PluginName,
+    pub(super) digest: Digest,
+    /// What the version before it did.
+    pub(super) before: Counts,
+    /// What it did since it was swapped in.
+    pub(super) now: Counts,
 }
 
 impl Trial {
@@ -55,14 +67,13 @@ impl Drop for Probation {
 async fn watch(deployer: Arc<Deployer>, policy: RollbackPolicy) {
     let window = Duration::from_millis(policy.window_ms.into());
     loop {
-        let trials = deployer.trials(window);
-        for (name, trial) in &trials {
-            let now = deployer.counts_of(name).since(trial.at_swap);
-            if policy.is_due(trial.before, now) {
-                roll_back(&deployer, name, now).await;
+        let on_trial = deployer.on_trial(window);
+        for version in &on_trial {
+            if policy.is_due(version.before, version.now) {
+                roll_back(&deployer, version).await;
             }
         }
-        if trials.is_empty() {
+        if on_trial.is_empty() {
             deployer.swapped.notified().await;
         } else {
             let _ = tokio::time::timeout(LOOK_INTERVAL, deployer.swapped.notified()).await;
@@ -70,21 +81,22 @@ async fn watch(deployer: Arc<Deployer>, policy: RollbackPolicy) {
     }
 }
 
-async fn roll_back(deployer: &Deployer, name: &PluginName, counts: Counts) {
-    let Counts { verdicts, failures } = counts;
-    let all = verdicts.saturating_add(failures);
+async fn roll_back(deployer: &Deployer, version: &OnTrial) {
+    let OnTrial { plugin, digest: judged, now: Counts { verdicts, failures }, .. } = version;
+    let all = verdicts.saturating_add(*failures);
     let reason = format!("it failed on {failures} of the first {all} messages");
-    match deployer.go_back(name, None, Via::AutomaticRollback, &reason).await {
-        Ok(digest) => tracing::error!(
-            plugin = %name, %digest, reason,
+    match deployer.withdraw(plugin, *judged, &reason).await {
+        Ok(Some(digest)) => tracing::error!(
+            %plugin, %digest, reason,
             "a new version fails more than the one before it, which runs again"
         ),
-        Err(error) => {
-            deployer.end_trial(name);
-            tracing::error!(
-                plugin = %name, %error, reason,
-                "a new version fails more than the one before it, which cannot run again"
-            );
-        }
+        Ok(None) => tracing::warn!(
+            %plugin, digest = %judged, reason,
+            "a new version failed more than the one before it; another runs by now, and stays"
+        ),
+        Err(error) => tracing::error!(
+            %plugin, %error, reason,
+            "a new version fails more than the one before it, which cannot run again"
+        ),
     }
 }

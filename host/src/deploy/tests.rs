@@ -1,5 +1,6 @@
 //! Deploys of guests written by hand, into stages whose versions the tests look at.
 
+mod probation;
 mod reconfigure;
 mod rules;
 
@@ -27,7 +28,6 @@ struct Stand {
     deployer: Arc<Deployer>,
     plans: Arc<Plans>,
     metrics: DeployMetrics,
-    router_metrics: Arc<RouterMetrics>,
     folder: tempfile::TempDir,
 }
 
@@ -91,7 +91,7 @@ fn stand_under(
     let metrics = DeployMetrics::register(&registry).expect("a new registry");
     let store = VersionStore::open(folder.path().join("versions"), 10).expect("it is made");
     let router_metrics = Arc::new(RouterMetrics::register(&registry).expect("a new registry"));
-    let plans = Arc::new(Plans::new(router_metrics.clone()));
+    let plans = Arc::new(Plans::new(router_metrics));
     let parts = DeployerParts {
         sandbox: Arc::new(sandbox),
         store,
@@ -99,7 +99,7 @@ fn stand_under(
         metrics: metrics.clone(),
     };
     let deployer = Deployer::new(parts, path, &[route_with(stages)], |_| rules.clone());
-    Stand { deployer: Arc::new(deployer), plans, metrics, router_metrics, folder }
+    Stand { deployer: Arc::new(deployer), plans, metrics, folder }
 }
 
 impl Stand {
@@ -328,37 +328,4 @@ async fn an_operators_artefact_is_deployed_or_refused_with_the_reason() {
     let prefix = first.to_string()[..8].to_owned();
     let back = stand.deployer.rollback("guest", Some(&prefix)).await.expect("it is kept");
     assert_eq!((back, stand.running()), (first, vec![first.0]));
-}
-
-#[tokio::test]
-async fn a_new_version_that_fails_more_than_the_one_before_is_rolled_back_by_itself() {
-    let stand = stand(vec![stage("only", "{}")]);
-    let first = stand.put(&build(1));
-    stand.deployer.load().await.expect("it is accepted");
-    let _probation = Probation::start(stand.deployer.clone(), RollbackPolicy::default());
-    let labels = ["route", "only"];
-    let (verdicts, failures) = (
-        stand.router_metrics.stage_messages.with_label_values(&labels),
-        stand.router_metrics.stage_failed_messages.with_label_values(&labels),
-    );
-    // The first version fails now and then.
-    verdicts.inc_by(1000);
-    failures.inc_by(20);
-    let second = stand.put(&build(2));
-    stand.deployer.rescan().await;
-    assert_eq!(stand.running(), [second.0]);
-    verdicts.inc_by(80);
-    failures.inc_by(20);
-    let rolled_back = async {
-        while stand.running() != [first.0] {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    tokio::time::timeout(Duration::from_secs(60), rolled_back).await.expect("it is rolled back");
-    let versions = stand.deployer.status()[0].versions.clone();
-    assert_eq!(versions[0].via, Via::AutomaticRollback);
-    let reason = versions[1].rolled_back.as_deref().expect("it says why");
-    assert_eq!(reason, "it failed on 20 of the first 100 messages");
-    stand.deployer.rescan().await;
-    assert_eq!(stand.running(), [first.0], "the same file is not tried again");
 }

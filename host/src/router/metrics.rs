@@ -8,7 +8,7 @@ use prometheus::{
     core::{Collector as _, MetricVec, MetricVecBuilder},
     proto::{Metric, MetricFamily},
 };
-use waypost_core::{Counts, OnFull, RouteDefinition, RouteName, TopicRule, TopicRules};
+use waypost_core::{OnFull, RouteDefinition, RouteName, TopicRule, TopicRules};
 use waypost_protocol::ErrorCode;
 
 /// Why a call into a plugin fails as a whole.
@@ -324,18 +324,6 @@ impl RouterMetrics {
             self.stage_failures.with_label_values(&[route, stage, code.name()]).get()
         };
         CALL_FAILURES.into_iter().map(failures).sum()
-    }
-
-    /// Messages that came to a stage of a route, with the instances that did not start.
-    #[must_use]
-    pub fn counts_of(&self, route_and_stage: [&str; 2]) -> Counts {
-        Counts {
-            verdicts: self.stage_messages.with_label_values(&route_and_stage).get(),
-            failures: [&self.stage_failed_messages, &self.stage_start_failures]
-                .map(|each| each.with_label_values(&route_and_stage).get())
-                .iter()
-                .sum(),
-        }
     }
 
     fn register_all(&self, registry: &Registry) -> Result<(), prometheus::Error> {

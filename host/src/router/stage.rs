@@ -3,10 +3,16 @@
 //! A [`StageVersion`] is a compiled artefact with a stage's configuration. A lane makes an instance of
 //! it, hands it batches one after the other, and drops it after the first failure.
 
-use std::{fmt::Debug, sync::Arc};
+use std::{
+    fmt::Debug,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+};
 
 use futures_util::future::BoxFuture;
-use waypost_core::{OutputLimits, StageName, StageOutput};
+use waypost_core::{Counts, OutputLimits, StageName, StageOutput};
 use waypost_protocol::{Batch, ErrorCode, StageRun};
 
 /// A compiled and configured plugin.
@@ -57,6 +63,45 @@ pub struct Stage {
     pub name: StageName,
     /// The version that processes batches from now on.
     pub version: Arc<dyn StageVersion>,
+    /// What this version did in the stage, whenever its batches end: those that were under way when another was swapped
+    /// in count for the one that ran them.
+    pub tally: Arc<Tally>,
+}
+
+impl Stage {
+    /// A stage whose version has done nothing so far.
+    #[must_use]
+    pub fn new(name: StageName, version: Arc<dyn StageVersion>) -> Self {
+        Self { name, version, tally: Arc::default() }
+    }
+}
+
+/// Counts the messages that came to one version of a stage.
+#[derive(Debug, Default)]
+pub struct Tally {
+    verdicts: AtomicU64,
+    failures: AtomicU64,
+}
+
+impl Tally {
+    /// So many messages got a verdict.
+    pub fn decided(&self, messages: u64) {
+        self.verdicts.fetch_add(messages, Ordering::Relaxed);
+    }
+
+    /// A message was found that the version fails on, or it did not start.
+    pub fn failed(&self) {
+        self.failures.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// What was counted so far.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        Counts {
+            verdicts: self.verdicts.load(Ordering::Relaxed),
+            failures: self.failures.load(Ordering::Relaxed),
+        }
+    }
 }
 
 /// Whether the same versions run in the same stages.

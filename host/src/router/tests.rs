@@ -85,7 +85,7 @@ fn stage(version: &str, answer: Answer) -> Stage {
         digest: [1; 32],
     };
     let name = StageName::parse("s").expect("a name");
-    Stage { name, version: Arc::new(FakeVersion { run, answer }) }
+    Stage::new(name, Arc::new(FakeVersion { run, answer }))
 }
 
 fn forward(batch: &Batch) -> Result<StageOutput, StageFailure> {

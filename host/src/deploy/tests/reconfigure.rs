@@ -87,7 +87,7 @@ async fn routes_and_plugins_come_and_go_and_what_is_missing_changes_nothing() {
     assert_eq!(running(&stand.plans, "added"), [second.0]);
     let names: Vec<_> = stand.deployer.status().into_iter().map(|status| status.name).collect();
     assert_eq!(names, ["guest", "other"]);
-    let swaps = &stand.router_metrics.swaps;
+    let swaps = &stand.deployer.router_metrics.swaps;
     assert_eq!(swaps.with_label_values(&["route", "more"]).get(), 0, "none ran there before");
 
     let alone = [route_named("added", vec![of_plugin("more", "other")])];

@@ -214,6 +214,7 @@ impl Pipeline {
                 self.tell_failure(&stage, &failure, true);
                 let labels = [self.route.as_str(), stage.name.as_str()];
                 self.metrics.stage_start_failures.with_label_values(&labels).inc();
+                stage.tally.failed();
                 item.gate().inspect(|gate| _ = gate.trip(&stage.version));
                 work.push(Work { is_admitted: false, ..item });
             }
@@ -226,6 +227,7 @@ impl Pipeline {
                 if let Some((index, attempts)) = after.guilty {
                     let labels = [self.route.as_str(), stage.name.as_str()];
                     self.metrics.stage_failed_messages.with_label_values(&labels).inc();
+                    stage.tally.failed();
                     let StageFailure { code, text: error } = failure;
                     let index = u32::try_from(index).unwrap_or(u32::MAX);
                     let failed = Failed { index, code, error };
@@ -257,6 +259,7 @@ impl Pipeline {
         let labels = [self.route.as_str(), stage.name.as_str()];
         let seen = self.metrics.stage_messages.with_label_values(&labels);
         seen.inc_by(called.len() as u64);
+        stage.tally.decided(called.len() as u64);
         let dropped = self.metrics.dropped.with_label_values(&labels);
         dropped.inc_by(folded.dropped as u64);
     }

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use waypost_core::Counts;
+
 use super::*;
 
 fn numbers(range: std::ops::Range<u32>) -> Vec<String> {
@@ -72,7 +74,8 @@ async fn an_answer_against_the_contract_is_a_failure_of_that_route_alone() {
 
 #[tokio::test(start_paused = true)]
 async fn while_the_breaker_is_open_messages_wait_and_a_fixed_version_drains_them_in_order() {
-    let router = router(vec![(route("r", 1, Some("out")), stage("1", trap))]);
+    let broken = stage("1", trap);
+    let router = router(vec![(route("r", 1, Some("out")), broken.clone())]);
     let (mut out, mut dead) = (subscribe(&router, "out"), subscribe(&router, "$dead.r"));
     let publisher = tokio::spawn({
         let router = router.clone();
@@ -92,7 +95,9 @@ async fn while_the_breaker_is_open_messages_wait_and_a_fixed_version_drains_them
     let metrics = &router.0.fanout.metrics;
     let is_open = || metrics.breaker_open.with_label_values(&["r", "s"]).get() == 1;
     assert!(is_open(), "five in a row open it");
-    swap(&router, &["r"], &stage("2", forward));
+    assert_eq!(broken.tally.counts(), Counts { verdicts: 0, failures: 5 });
+    let mended = stage("2", forward);
+    swap(&router, &["r"], &mended);
     let mut found = Vec::new();
     while found.len() + lost.len() < 400 {
         tokio::select! {
@@ -106,6 +111,7 @@ async fn while_the_breaker_is_open_messages_wait_and_a_fixed_version_drains_them
     publisher.await.expect("every publish was committed");
     assert!(!is_open());
     assert!(lost.len() < 10, "{lost:?}");
+    assert_eq!(mended.tally.counts(), Counts { verdicts: found.len() as u64, failures: 0 });
     let expected: Vec<_> =
         numbers(0..400).into_iter().filter(|each| !lost.contains(each)).collect();
     assert_eq!(found, expected);
