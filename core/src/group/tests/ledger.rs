@@ -415,3 +415,17 @@ fn what_failed_before_a_restart_and_is_over_takes_nothing_along_that_is_not_read
     }
     assert_eq!(offsets(&give(&mut after, 2, ANN, 1)), [0, 1, 3]);
 }
+
+#[test]
+fn what_was_acknowledged_before_a_restart_and_is_passed_before_it_is_read_does_not_come_again() {
+    let mut before = ledger(4);
+    give(&mut before, 1, ANN, 0);
+    assert_eq!(ack(&mut before, ANN, 1, range(1, 2)), Ok(2));
+    let mut after = GroupLedger::new(policy(), false, before.position(&[]), 0);
+    after.admit(message(0, None));
+    assert_eq!(offsets(&give(&mut after, 2, ANN, 0)), [0]);
+    assert_eq!(ack(&mut after, ANN, 2, range(0, 0)), Ok(1));
+    assert_eq!((after.floor(), after.cursor()), (Offset(3), Offset(1)), "it is behind the floor");
+    (1..4).for_each(|offset| after.admit(message(offset, None)));
+    assert_eq!(offsets(&give(&mut after, 3, ANN, 0)), [3]);
+}
