@@ -102,7 +102,11 @@ impl DeadLetters {
         failure: &Failure,
         place: Option<(&Partition, Offset)>,
     ) -> Result<(), DeadLetterError> {
+        let is_older = |name: &str| name.starts_with(header::PREFIX);
         let mut headers = self.headers(failure, message, place)?;
+        if message.headers().iter().next().is_some_and(|(name, _)| is_older(name)) {
+            headers.push(header::OWN, b"")?;
+        }
         let whole = headers.extend(message.headers());
         let error = match self.append_or_begin(message, whole) {
             Err(
@@ -111,7 +115,6 @@ impl DeadLetters {
             other => return Ok(other?),
         };
         let mut headers = self.headers(failure, message, place)?;
-        let is_older = |name: &str| name.starts_with(header::PREFIX);
         if !message.headers().iter().any(|(name, _)| is_older(name)) {
             return Err(error.into());
         }

@@ -1,8 +1,12 @@
 //! What a dead letter adds to the message that it keeps whole.
 //!
-//! Its topic is `$dead.<route>`, or the one that its group keeps its dead letters on; key, payload and the original headers stand byte for byte as they
-//! came, the headers behind these: the first of a name is the router's. A value is text in UTF-8;
+//! Its topic is `$dead.<route>`, or the one that its group keeps its dead letters on; key, payload and the original headers
+//! stand byte for byte as they came, the headers behind these: the first of a name is the router's. A value is text in UTF-8;
 //! times are milliseconds since the Unix epoch, in decimal.
+//!
+//! They stand in the order [`REASON`], [`ERROR`], [`TOPIC`], [`CREATED`], [`ATTEMPTS`], [`FIRST_FAILURE`], [`LAST_FAILURE`],
+//! [`ROUTE`] or [`GROUP`]; then those that there are of [`STREAM`], [`PARTITION`] and [`OFFSET`], [`STAGE`], [`PLUGIN`]; then
+//! [`OWN`], if it is needed. So nothing that a publisher makes up is taken for the router's.
 
 /// How all these names begin.
 pub const PREFIX: &str = "wp-dlq-";
@@ -34,6 +38,9 @@ pub const GROUP: &str = "wp-dlq-group";
 pub const STAGE: &str = "wp-dlq-stage";
 /// SHA-256 of the plugin's artefact, in hexadecimal.
 pub const PLUGIN: &str = "wp-dlq-plugin";
+
+/// Stands, empty, where the message's own headers begin, if the first of them begins like these.
+pub const OWN: &str = "wp-dlq-own";
 
 /// How many headers a dead letter may have more than other messages.
 pub const EXTRA_HEADERS: u16 = 16;

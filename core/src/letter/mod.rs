@@ -106,6 +106,7 @@ impl<'a> Letter<'a> {
         let source = front.source();
         let stage = front.take(header::STAGE);
         let plugin_digest = front.take(header::PLUGIN);
+        front.take(header::OWN);
         let own = message.headers().as_bytes().get(front.taken..)?;
         let (headers, _) = Headers::check(own).ok()?;
         Some(Self {

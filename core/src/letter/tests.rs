@@ -101,6 +101,37 @@ fn what_a_publisher_makes_up_is_no_letter() {
 }
 
 #[test]
+fn headers_that_a_publisher_made_up_stay_the_messages_own() {
+    let made_up = [
+        (header::STREAM, "jobs"),
+        (header::PARTITION, "3"),
+        (header::OFFSET, "77"),
+        (header::STAGE, "keep"),
+        (header::PLUGIN, "00"),
+        (header::OWN, ""),
+    ];
+    let group = GroupName::parse("mailers").expect("a name");
+    let topic = Topic::parse("$dead.mailers").expect("a topic");
+    for first in 0..made_up.len() {
+        let mut headers = HeadersBuilder::new();
+        for (name, value) in &made_up[first..] {
+            headers.push(name, value.as_bytes()).expect("a header");
+        }
+        let mut builder = BatchBuilder::new();
+        builder.push("a.b", None, headers.as_bytes(), b"raw", 4).expect("it fits");
+        let message = builder.finish().expect("one message");
+        let of_group = DeadLetters::of_group(&group, &topic, Limits::default());
+        for mut letters in [of_route("quakes"), of_group] {
+            letters.push(message.get(0).expect("one message"), &failure(None)).expect("it fits");
+            let written = letters.finish().remove(0);
+            let letter = Letter::read(written.get(0).expect("one letter")).expect("it is one");
+            assert_eq!((&letter.source, letter.stage, letter.plugin_digest), (&None, None, None));
+            assert_eq!(letter.message().expect("it is whole").as_bytes(), message.as_bytes());
+        }
+    }
+}
+
+#[test]
 fn an_address_is_read_as_it_is_shown() {
     let (partition, offset) = source();
     let address = LetterAddress { partition, offset };
