@@ -12,7 +12,7 @@ use super::{
 };
 use crate::time::now_ms;
 
-/// Bytes of letters that leave at once, beyond the last of them.
+/// Bytes of letters that are held and leave at once, beyond the last of them.
 const MOST_BYTES: usize = 4 << 20;
 
 /// The letters of a request, and how it goes on.
@@ -42,7 +42,7 @@ impl Dlq {
         Ok(LettersLeft { letters: letters.len() as u64, next, until_ms, refused: Vec::new() })
     }
 
-    /// The letters that a request names; all that are named, or as many as one change takes.
+    /// The letters that a request names, as many as one change takes.
     pub(super) async fn select(&self, selection: LetterSelection) -> Result<Selected, DlqError> {
         let settled = self.settled().await?;
         match selection {
@@ -56,11 +56,17 @@ impl Dlq {
                 }
                 addresses.sort();
                 addresses.dedup();
-                let mut letters = Vec::new();
+                let (mut letters, mut bytes, mut next) = (Vec::new(), 0, None);
                 for address in &addresses {
-                    letters.push(self.find(address, &settled).await?);
+                    if bytes >= MOST_BYTES {
+                        next = Some(address.to_string());
+                        break;
+                    }
+                    let found = self.find(address, &settled).await?;
+                    bytes += found.batch.byte_len();
+                    letters.push(found);
                 }
-                Ok(Selected { letters, settled, next: None, until_ms: now_ms() })
+                Ok(Selected { letters, settled, next, until_ms: now_ms() })
             }
             LetterSelection { letters, filter: Some(wanted) } if letters.is_empty() => {
                 let search = self.search(wanted)?;

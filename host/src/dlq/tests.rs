@@ -52,11 +52,15 @@ fn of(wanted: Wanted) -> LetterSelection {
 
 /// Letters about messages of a topic, whose payloads are numbers.
 fn letters(route: &str, topic: &str, numbers: std::ops::Range<u32>) -> Batch {
+    letters_of(route, topic, numbers.map(|number| (number.into(), number.to_string().into_bytes())))
+}
+
+/// Letters about messages of a topic, each by when it failed and its payload.
+fn letters_of(route: &str, topic: &str, of: impl IntoIterator<Item = (u64, Vec<u8>)>) -> Batch {
     let mut letters = DeadLetters::new(RouteName::parse(route).expect("a name"), Limits::default());
-    for number in numbers {
+    for (last_failure_ms, payload) in of {
         let mut builder = BatchBuilder::new();
-        let payload = number.to_string();
-        builder.push(topic, Some(b"k"), &[], payload.as_bytes(), 1).expect("it fits");
+        builder.push(topic, Some(b"k"), &[], &payload, 1).expect("it fits");
         let message = builder.finish().expect("one message");
         let failure = Failure {
             code: ErrorCode::PluginTrap,
@@ -65,7 +69,7 @@ fn letters(route: &str, topic: &str, numbers: std::ops::Range<u32>) -> Batch {
             plugin_digest: None,
             attempts: 1,
             first_failure_ms: 5,
-            last_failure_ms: u64::from(number),
+            last_failure_ms,
         };
         letters.push(message.get(0).expect("one message"), &failure).expect("it fits");
     }
@@ -171,6 +175,20 @@ async fn what_was_purged_has_left_and_what_is_noted_of_it_ends_with_the_retentio
     let position = stand.dlq.settled().await.expect("it is readable").of(&partition("dead")).1;
     let position = position.into_position();
     assert_eq!((position.floor, position.done.ranges()), (Offset(7), 0));
+}
+
+#[tokio::test]
+async fn letters_that_are_named_leave_as_many_at_once_as_are_to_be_held() {
+    let stand = Stand::new().await;
+    for _ in 0..7 {
+        stand.put(letters_of("a", "in.x", [(1, vec![b'x'; 900_000])])).await;
+    }
+    let all: Vec<u64> = (0..7).collect();
+    let left = stand.dlq.purge(named(&all), false).await.expect("they are there");
+    assert_eq!((left.letters, left.next), (5, Some(dead(5).to_string())));
+    let left = stand.dlq.purge(named(&all[5..]), false).await.expect("they are there");
+    assert_eq!((left.letters, left.next), (2, None));
+    assert_eq!(stand.listed(Wanted::default()).await, [0; 0]);
 }
 
 #[tokio::test]

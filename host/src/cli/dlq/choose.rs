@@ -102,6 +102,26 @@ pub(super) fn go_on(wanted: &mut Wanted, next: Option<String>, until_ms: u64) ->
     is_more
 }
 
+/// The same for letters that were named, of which one answer has as many as one change takes.
+pub(super) fn go_on_with(
+    selection: &mut LetterSelection,
+    next: Option<String>,
+    until_ms: u64,
+) -> anyhow::Result<bool> {
+    if let Some(wanted) = &mut selection.filter {
+        return Ok(go_on(wanted, next, until_ms));
+    }
+    let Some(next) = next else {
+        return Ok(false);
+    };
+    let next: LetterAddress = next.parse()?;
+    let is_left = |letter: &LetterAddress| *letter >= next;
+    let before = selection.letters.len();
+    selection.letters.retain(|letter| letter.parse().as_ref().is_ok_and(is_left));
+    // An answer that goes on where it began would never end.
+    Ok((1..before).contains(&selection.letters.len()))
+}
+
 /// A request's query.
 pub(super) fn query(wanted: &Wanted) -> String {
     use std::fmt::Write as _;
@@ -137,6 +157,20 @@ pub(super) fn query(wanted: &Wanted) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn letters_that_were_named_go_on_where_the_answer_ended() {
+        let named = ["dead/0/10", "dead/0/9", "dead/1/2"].map(str::to_owned);
+        let mut selection = LetterSelection { letters: named.into(), filter: None };
+        let mut go_on = |next: Option<&str>| {
+            let is_more = go_on_with(&mut selection, next.map(str::to_owned), 0);
+            (is_more.expect("an address"), selection.letters.clone())
+        };
+        let left = vec!["dead/0/10".to_owned(), "dead/1/2".to_owned()];
+        assert_eq!(go_on(Some("dead/0/10")), (true, left.clone()));
+        assert!(!go_on(Some("dead/0/10")).0, "nothing came of it");
+        assert_eq!(go_on(None), (false, left));
+    }
 
     #[test]
     fn a_query_has_what_was_said_and_nothing_that_ends_it() {

@@ -6,7 +6,7 @@ use anyhow::bail;
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    choose::{ChoiceOptions, go_on},
+    choose::{ChoiceOptions, go_on_with},
     trial,
 };
 use crate::{
@@ -105,11 +105,7 @@ async fn all<T: Serialize>(
         sum.letters += left.letters;
         sum.until_ms = left.until_ms;
         sum.refused.extend(left.refused);
-        let is_more = match &mut selection.filter {
-            Some(wanted) => go_on(wanted, left.next, left.until_ms),
-            None => false,
-        };
-        if !is_more {
+        if !go_on_with(&mut selection, left.next, left.until_ms)? {
             return Ok(sum);
         }
     }

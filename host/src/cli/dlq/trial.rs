@@ -1,8 +1,6 @@
 //! `waypost dlq replay --dry-run --against`: what a version of a plugin says of letters.
 
-use waypost_core::LetterAddress;
-
-use super::choose::go_on;
+use super::choose::go_on_with;
 use crate::{
     admin::TryLetters,
     cli::{
@@ -41,20 +39,7 @@ pub(super) async fn run(
             eprintln!("{} was not tried: {}", refused.address, refused.error);
         }
         is_whole &= told.refused.is_empty();
-        let is_more = match (&mut selection, told.next) {
-            (LetterSelection { filter: Some(wanted), .. }, next) => {
-                go_on(wanted, next, told.until_ms)
-            }
-            // The router took its time: the rest goes by itself.
-            (LetterSelection { letters, .. }, Some(next)) => {
-                let next: LetterAddress = next.parse().map_err(anyhow::Error::from)?;
-                let is_left = |letter: &LetterAddress| *letter >= next;
-                letters.retain(|letter| letter.parse().as_ref().is_ok_and(is_left));
-                true
-            }
-            (_, None) => false,
-        };
-        if !is_more {
+        if !go_on_with(&mut selection, told.next, told.until_ms)? {
             return if is_whole { Ok(()) } else { Err(Failure::Told) };
         }
     }
