@@ -68,10 +68,12 @@ impl Dlq {
                 }
                 Ok(Selected { letters, settled, next, until_ms: now_ms() })
             }
-            LetterSelection { letters, filter: Some(wanted) } if letters.is_empty() => {
+            LetterSelection { letters, filter: Some(mut wanted) } if letters.is_empty() => {
+                // What a replay leads to is not found by the same search again.
+                let until_ms = *wanted.until_ms.get_or_insert_with(now_ms);
                 let search = self.search(wanted)?;
                 let (letters, scanned) = self.collect(&search, &settled, MOST_BYTES).await?;
-                let (next, until_ms) = (scanned.next.map(|it| it.to_string()), search.until_ms);
+                let next = scanned.next.map(|it| it.to_string());
                 Ok(Selected { letters, settled, next, until_ms })
             }
             _ => Err(DlqError::Selection),

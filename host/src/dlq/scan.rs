@@ -63,7 +63,7 @@ impl Dlq {
             letters.len() < limit
         });
         let Scanned { next, damaged } = scanned.await?;
-        let (next, until_ms) = (next.map(|next| next.to_string()), search.until_ms);
+        let (next, until_ms) = (next.map(|next| next.to_string()), search.filter.until_ms);
         Ok(LetterPage { letters, next, until_ms, damaged, not_kept: self.not_kept() })
     }
 
@@ -81,7 +81,7 @@ impl Dlq {
         });
         let Scanned { next, damaged } = scanned.await?;
         let counts = counts.into_values().collect();
-        let (next, until_ms) = (next.map(|next| next.to_string()), search.until_ms);
+        let (next, until_ms) = (next.map(|next| next.to_string()), search.filter.until_ms);
         Ok(LetterCounts { counts, next, until_ms, damaged, not_kept: self.not_kept() })
     }
 

@@ -4,7 +4,6 @@ use waypost_core::{LetterAddress, LetterFilter, Partition, StreamDefinition};
 use waypost_protocol::ErrorCode;
 
 use super::{Dlq, DlqError, Wanted, letter_topics};
-use crate::time::now_ms;
 
 /// Letters in one answer or change at most.
 pub(super) const MOST_LETTERS: usize = 1000;
@@ -19,7 +18,6 @@ pub(super) struct Search {
     /// Nothing before it is looked at.
     pub(super) from: Option<LetterAddress>,
     pub(super) filter: LetterFilter,
-    pub(super) until_ms: u64,
     pub(super) limit: usize,
 }
 
@@ -42,11 +40,9 @@ impl Dlq {
             let at = at.ok_or_else(|| DlqError::NoPartition(from.clone()))?;
             partitions.drain(..at);
         }
-        // What a replay leads to is not found by the same search again.
-        let until_ms = until_ms.unwrap_or_else(now_ms);
-        let filter = LetterFilter { route, group, reason, since_ms, until_ms: Some(until_ms) };
+        let filter = LetterFilter { route, group, reason, since_ms, until_ms };
         let limit = limit.unwrap_or(USUAL_LETTERS).clamp(1, MOST_LETTERS as u32) as usize;
-        Ok(Search { partitions, from, filter, until_ms, limit })
+        Ok(Search { partitions, from, filter, limit })
     }
 
     /// The streams that keep letters; the one of this name, if one is named.

@@ -114,7 +114,7 @@ impl Stand {
             let page = self.dlq.list(wanted.clone()).await.expect("it is readable");
             let offset = |address: &str| address.parse::<LetterAddress>().expect("one").offset.0;
             found.extend(page.letters.iter().map(|letter| offset(&letter.address)));
-            wanted.until_ms = Some(page.until_ms);
+            wanted.until_ms = page.until_ms;
             match page.next {
                 Some(next) => wanted.from = Some(next),
                 None => return found,
@@ -201,6 +201,21 @@ async fn a_dry_run_changes_nothing() {
     assert_eq!(replayed.expect("it is readable").letters, 3);
     assert_eq!(stand.listed(Wanted::default()).await, [0, 1, 2]);
     assert_eq!(stand.held("in").await, Vec::<String>::new());
+}
+
+#[tokio::test]
+async fn letters_that_failed_in_times_to_come_are_seen() {
+    let stand = Stand::new().await;
+    let in_ten_years = now_ms() + 10 * 365 * 86_400_000;
+    stand.put(letters_of("a", "in.x", [(in_ten_years, b"0".to_vec()), (1, b"1".to_vec())])).await;
+    assert_eq!(stand.listed(Wanted::default()).await, [0, 1]);
+    let counts = stand.dlq.count(Wanted::default()).await.expect("it is readable").counts;
+    assert_eq!(counts[0].letters, 2);
+    // What a replay leads to is not to be found by it.
+    let left = stand.dlq.replay(of(Wanted::default()), ReplayTo::Origin, false).await;
+    assert_eq!(left.expect("it is readable").letters, 1);
+    let all = Wanted { until_ms: Some(u64::MAX), ..Wanted::default() };
+    assert_eq!(stand.dlq.purge(of(all), false).await.expect("it is readable").letters, 1);
 }
 
 #[tokio::test]

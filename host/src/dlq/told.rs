@@ -29,7 +29,7 @@ pub(crate) struct Wanted {
     /// They failed last at this time or later, in milliseconds since the Unix epoch.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) since_ms: Option<u64>,
-    /// They failed last before this time; by default before the request.
+    /// They failed last before this time; where letters are to leave, by default before the request.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) until_ms: Option<u64>,
     /// Where to go on: the `next` of the last answer.
@@ -82,8 +82,8 @@ pub(crate) struct LetterPage {
     pub(crate) letters: Vec<LetterSummary>,
     /// Where to go on; nothing when there are no more.
     pub(crate) next: Option<String>,
-    /// They failed before this time.
-    pub(crate) until_ms: u64,
+    /// They failed before this time, if one was said.
+    pub(crate) until_ms: Option<u64>,
     /// Messages that are damaged and were passed over.
     pub(crate) damaged: u64,
     /// The routes whose letters no stream keeps.
@@ -142,8 +142,8 @@ pub(crate) struct LetterCounts {
     pub(crate) counts: Vec<LetterCount>,
     /// Where to go on; nothing when all are counted.
     pub(crate) next: Option<String>,
-    /// They failed before this time.
-    pub(crate) until_ms: u64,
+    /// They failed before this time, if one was said.
+    pub(crate) until_ms: Option<u64>,
     /// Messages that are damaged and were passed over.
     pub(crate) damaged: u64,
     /// The routes whose letters no stream keeps.

@@ -96,9 +96,9 @@ impl ChoiceOptions {
 }
 
 /// Goes on where the last answer ended. Says whether there is more.
-pub(super) fn go_on(wanted: &mut Wanted, next: Option<String>, until_ms: u64) -> bool {
+pub(super) fn go_on(wanted: &mut Wanted, next: Option<String>, until_ms: Option<u64>) -> bool {
     let is_more = next.is_some();
-    (wanted.from, wanted.until_ms) = (next, Some(until_ms));
+    (wanted.from, wanted.until_ms) = (next, until_ms);
     is_more
 }
 
@@ -109,7 +109,7 @@ pub(super) fn go_on_with(
     until_ms: u64,
 ) -> anyhow::Result<bool> {
     if let Some(wanted) = &mut selection.filter {
-        return Ok(go_on(wanted, next, until_ms));
+        return Ok(go_on(wanted, next, Some(until_ms)));
     }
     let Some(next) = next else {
         return Ok(false);
