@@ -25,7 +25,7 @@ pub(in crate::cli) struct Options {
     #[command(flatten)]
     filter: FilterOptions,
     /// How many to list at most.
-    #[arg(long, value_name = "N", default_value_t = 100)]
+    #[arg(long, value_name = "N", default_value_t = 100, value_parser = clap::value_parser!(u64).range(1..))]
     limit: u64,
     /// Count all of them instead, by who gave up on them and why.
     #[arg(long, conflicts_with = "limit")]
