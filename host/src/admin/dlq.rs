@@ -7,6 +7,7 @@ use axum::{
     http::{HeaderMap, StatusCode},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use tokio::time::Duration;
 use utoipa::{IntoResponses, ToSchema};
 use waypost_core::LetterAddress;
 
@@ -18,6 +19,10 @@ use crate::dlq::{
     Dlq, DlqError, LetterCounts, LetterDetails, LetterPage, LetterSelection, LetterTrials,
     LettersLeft, ReplayTo, Wanted,
 };
+
+/// After so long whoever waits for a change is told that it goes on without them: longer than a change takes that is
+/// held up by nothing.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Letters that are to leave for good.
 #[derive(Debug, Default, Serialize, Deserialize, ToSchema)]
@@ -92,7 +97,7 @@ impl From<DlqError> for Refused {
             DlqError::Left(_) | DlqError::TooScattered(_) => StatusCode::CONFLICT,
             DlqError::Trimmed { .. } => StatusCode::GONE,
             DlqError::Read(_) => StatusCode::INTERNAL_SERVER_ERROR,
-            DlqError::Commit(_) => StatusCode::SERVICE_UNAVAILABLE,
+            DlqError::Commit(_) | DlqError::Busy => StatusCode::SERVICE_UNAVAILABLE,
         };
         Self::new(status, error.to_string())
     }
@@ -240,13 +245,43 @@ fn understood<T: DeserializeOwned>(body: &[u8]) -> Result<T, Refused> {
     })
 }
 
-/// Waits for a change. Whoever hangs up in between does not leave it half done.
+/// Waits for a change. Whoever hangs up in between does not leave it half done, and who would wait for storage that
+/// takes nothing is told.
 async fn changed<T: Send + 'static>(
     change: impl Future<Output = Result<T, DlqError>> + Send + 'static,
 ) -> Result<Json<T>, Refused> {
-    let changed = tokio::spawn(change).await;
+    let changed = tokio::time::timeout(PATIENCE, tokio::spawn(change)).await;
+    let changed = changed.map_err(|_| {
+        let text = format!(
+            "it is not done after {} s, as storage or a lane takes nothing: see /api/v1/routes. It goes on once that is mended, \
+             unless the router ends before",
+            PATIENCE.as_secs()
+        );
+        Refused::new(StatusCode::SERVICE_UNAVAILABLE, text)
+    })?;
     let internal = |error: tokio::task::JoinError| {
         Refused::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string())
     };
     Ok(Json(changed.map_err(internal)??))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn whoever_waits_for_storage_that_takes_nothing_is_told_and_the_change_goes_on() {
+        let (go_on, going) = tokio::sync::oneshot::channel();
+        let (done, is_done) = tokio::sync::oneshot::channel();
+        let change = async move {
+            going.await.expect("it is told");
+            done.send(()).expect("somebody waits");
+            Ok(LettersLeft::default())
+        };
+        let refused = changed(change).await.expect_err("it takes too long");
+        let shown = format!("{refused:?}");
+        assert!(shown.contains("it is not done after 120 s"), "{shown}");
+        go_on.send(()).expect("it waits");
+        is_done.await.expect("it is done");
+    }
 }

@@ -59,6 +59,11 @@ pub(crate) enum DlqError {
     /// Letters left in too many places.
     #[error(transparent)]
     TooScattered(#[from] TooScattered),
+    /// Others are leaving.
+    #[error(
+        "another replay or purge is at work, or waits for storage or for a lane that stalls; see /api/v1/routes, and try again"
+    )]
+    Busy,
     /// Storage does not read.
     #[error(transparent)]
     Read(#[from] ReadError),

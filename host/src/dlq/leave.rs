@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use tokio::{sync::MutexGuard, time::Duration};
 use waypost_core::{GroupName, LetterAddress};
 use waypost_protocol::Offset;
 use waypost_storage::{Append, GroupState, GroupStep, Unit};
@@ -14,6 +15,9 @@ use crate::time::now_ms;
 
 /// Bytes of letters that are held and leave at once, beyond the last of them.
 const MOST_BYTES: usize = 4 << 20;
+
+/// How long letters wait for those before them to leave.
+const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The letters of a request, and how it goes on.
 pub(super) struct Selected {
@@ -30,7 +34,7 @@ impl Dlq {
         selection: LetterSelection,
         dry_run: bool,
     ) -> Result<LettersLeft, DlqError> {
-        let _turn = self.0.changing.lock().await;
+        let _turn = self.turn().await?;
         let Selected { letters, settled, next, until_ms } = self.select(selection).await?;
         if !dry_run {
             self.commit(&letters, &settled, Vec::new()).await?;
@@ -40,6 +44,12 @@ impl Dlq {
             }
         }
         Ok(LettersLeft { letters: letters.len() as u64, next, until_ms, refused: Vec::new() })
+    }
+
+    /// Awaits that nobody else lets letters leave.
+    pub(super) async fn turn(&self) -> Result<MutexGuard<'_, ()>, DlqError> {
+        let turn = tokio::time::timeout(PATIENCE, self.0.changing.lock()).await;
+        turn.map_err(|_| DlqError::Busy)
     }
 
     /// The letters that a request names, as many as one change takes.

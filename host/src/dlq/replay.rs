@@ -78,7 +78,7 @@ impl Dlq {
         to: ReplayTo,
         dry_run: bool,
     ) -> Result<LettersLeft, DlqError> {
-        let _turn = self.0.changing.lock().await;
+        let _turn = self.turn().await?;
         let Selected { letters, settled, next, until_ms } = self.select(selection).await?;
         let done = match to {
             _ if dry_run => Replayed { letters, refused: Vec::new() },

@@ -218,6 +218,16 @@ async fn letters_that_failed_in_times_to_come_are_seen() {
     assert_eq!(stand.dlq.purge(of(all), false).await.expect("it is readable").letters, 1);
 }
 
+#[tokio::test(start_paused = true)]
+async fn whoever_would_wait_for_others_for_ever_is_told() {
+    let stand = Stand::new().await;
+    stand.put(letters("a", "in.x", 0..1)).await;
+    let turn = stand.dlq.turn().await.expect("nobody has it");
+    assert_eq!(stand.dlq.purge(named(&[0]), false).await, Err(DlqError::Busy));
+    drop(turn);
+    assert_eq!(stand.dlq.purge(named(&[0]), false).await.expect("it is there").letters, 1);
+}
+
 #[tokio::test]
 async fn a_letter_leaves_with_what_its_stream_stores_or_not_at_all() {
     let stand = Stand::new().await;
