@@ -100,6 +100,7 @@ impl Dlq {
                 definition.plugin
             ));
         }
+        self.0.router.takes_back(&route, &partition).map_err(|error| error.to_string())?;
         let message = letter.message().map_err(|error| error.to_string())?;
         let is_letter = letter.topic.starts_with(LETTER_TOPICS);
         Ok(((route, partition), ReturnedMessage { stage, offset, is_letter, message }))

@@ -84,15 +84,15 @@ impl Routes {
         lanes.collect()
     }
 
-    /// Where what comes back to the lane of a route and a partition goes, if there is one.
+    /// How the lane of a route and a partition stands and where what comes back to it goes, if there is one.
     pub(super) fn returns_to(
         &self,
         route: &RouteName,
         partition: &Partition,
-    ) -> Option<mpsc::Sender<Returning>> {
+    ) -> Option<(Arc<LaneState>, mpsc::Sender<Returning>)> {
         let entry = self.entries.iter().find(|entry| entry.inlet.name == *route)?;
         let lane = entry.partitions.iter().find(|lane| lane.reads(partition))?;
-        Some(lane.returns())
+        Some((lane.state.clone(), lane.returns()))
     }
 
     /// Where batches enter all routes.

@@ -46,6 +46,16 @@ pub(crate) enum ReturnError {
         /// The partition.
         partition: Partition,
     },
+    /// The lane stores nothing now.
+    #[error("the route {route} stalls in {partition}: {why}; mend that, and try again then")]
+    Stalled {
+        /// The route.
+        route: RouteName,
+        /// The partition.
+        partition: Partition,
+        /// Why.
+        why: String,
+    },
     /// The route has no such stage.
     #[error("the route {route} has no stage {stage} any more; replay it --to origin")]
     NoStage {
@@ -95,6 +105,34 @@ impl ReturnedMessage {
 }
 
 impl Router {
+    /// Whether there is a lane that would take something back now.
+    ///
+    /// # Errors
+    ///
+    /// There is none, or it stores nothing.
+    pub(crate) fn takes_back(
+        &self,
+        route: &RouteName,
+        partition: &Partition,
+    ) -> Result<(), ReturnError> {
+        self.way_to(route, partition).map(drop)
+    }
+
+    fn way_to(
+        &self,
+        route: &RouteName,
+        partition: &Partition,
+    ) -> Result<mpsc::Sender<Returning>, ReturnError> {
+        let (route, partition) = (route.clone(), partition.clone());
+        match self.routes().returns_to(&route, &partition) {
+            None => Err(ReturnError::NotRead { route, partition }),
+            Some((state, lane)) => match state.stalled() {
+                Some(why) => Err(ReturnError::Stalled { route, partition, why }),
+                None => Ok(lane),
+            },
+        }
+    }
+
     /// Lets a lane of a route over streams try messages again, and resolves when that is committed.
     ///
     /// # Errors
@@ -106,9 +144,7 @@ impl Router {
         partition: &Partition,
         returned: Returned,
     ) -> Result<(), ReturnError> {
-        let not_read =
-            || ReturnError::NotRead { route: route.clone(), partition: partition.clone() };
-        let lane = self.routes().returns_to(route, partition).ok_or_else(not_read)?;
+        let lane = self.way_to(route, partition)?;
         let (taken, mut taking) = oneshot::channel();
         let (committed, committing) = oneshot::channel();
         let returning = Returning { returned, taken, committed };

@@ -122,6 +122,30 @@ async fn a_lane_that_does_not_come_to_it_and_one_that_is_not_there_change_nothin
     assert_eq!((stand.noted().await, stand.parked().await), (None, 0));
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_lane_that_stores_nothing_takes_nothing_back() {
+    let stand = Stand::of(1).await;
+    let router = stand.router(vec![durable("out.a", trap_at_13)]).await;
+    stand.put([13]).await;
+    stand.until("dead", 1).await;
+    let letters = stand.stored("dead", 0).await.remove(0);
+    stand.put([1]).await;
+    stand.storage.set_full(true);
+    let stalled = loop {
+        match router.takes_back(&name(), &partition("in", 0)) {
+            Ok(()) => tokio::time::sleep(Duration::from_millis(5)).await,
+            Err(error) => break error,
+        }
+    };
+    let back = || returned(&letters, "s", Offset(1));
+    let told = router.take_back(&name(), &partition("in", 0), back()).await;
+    assert!(matches!(&told, Err(ReturnError::Stalled { .. })), "{told:?}");
+    assert_eq!(told, Err(stalled));
+    stand.storage.set_full(false);
+    stand.until("out", 1).await;
+    assert_eq!((stand.noted().await, stand.parked().await), (None, 0));
+}
+
 fn sorted(mut found: Vec<String>) -> Vec<String> {
     found.sort_by_key(|text| text.parse::<u32>().expect("a number"));
     found
