@@ -8,6 +8,7 @@
 mod error;
 mod leave;
 mod metrics;
+mod origin;
 mod replay;
 mod scan;
 mod select;

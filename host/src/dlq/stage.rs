@@ -7,7 +7,7 @@ use waypost_core::{Giver, LETTER_TOPICS, Partition, RouteName, StageName};
 use waypost_storage::Unit;
 
 use super::{
-    Dlq, DlqError, Settled,
+    Dlq, DlqError,
     replay::{LONGEST, Replayed, TOO_LATE},
     scan::Found,
 };
@@ -20,11 +20,7 @@ const AT_ONCE: usize = 250;
 type Lane = (RouteName, Partition);
 
 impl Dlq {
-    pub(super) async fn to_stage(
-        &self,
-        letters: Vec<Found>,
-        mut settled: Settled,
-    ) -> Result<Replayed, DlqError> {
+    pub(super) async fn to_stage(&self, letters: Vec<Found>) -> Replayed {
         let mut done = Replayed::default();
         let mut lanes: BTreeMap<Lane, Vec<(Found, ReturnedMessage)>> = BTreeMap::new();
         for found in letters {
@@ -34,43 +30,74 @@ impl Dlq {
             }
         }
         let end = Instant::now() + LONGEST;
-        for ((route, partition), mut letters) in lanes {
-            if Instant::now() > end {
-                letters.iter().for_each(|(found, _)| done.refuse(&found.address, TOO_LATE));
-                continue;
-            }
+        for (lane, mut letters) in lanes {
             while !letters.is_empty() {
                 let rest = letters.split_off(letters.len().min(AT_ONCE));
                 let (found, messages): (Vec<_>, Vec<_>) = letters.into_iter().unzip();
                 letters = rest;
-                let steps = self.steps(&found, &settled)?;
-                let returned = Returned { messages, steps };
-                match self.0.router.take_back(&route, &partition, returned).await {
-                    Ok(()) => done.letters.extend(found),
-                    Err(ReturnError::Unknown) => {
-                        // Whatever is on its way into storage is there, or not at all, once this is answered.
-                        self.0.streams.storage().commit(Unit::default()).await?;
-                        let now = self.settled().await?;
-                        for each in found {
-                            match now.of(&each.address.partition).1.has(each.address.offset) {
-                                true => done.letters.push(each),
-                                false => done.refuse(&each.address, ReturnError::Gone.to_string()),
-                            }
-                        }
-                    }
-                    Err(error) => {
-                        found.iter().for_each(|each| done.refuse(&each.address, error.to_string()));
-                    }
+                if Instant::now() > end {
+                    found.iter().for_each(|each| done.refuse(&each.address, TOO_LATE));
+                    continue;
                 }
-                // Each commit moves what is kept of letters that have left.
-                settled = self.settled().await?;
+                let failed = match self.hand_back(&lane, &found, messages).await {
+                    Ok(Ok(())) => {
+                        done.letters.extend(found);
+                        continue;
+                    }
+                    Ok(Err(ReturnError::Unknown)) => self.look_up(found, &mut done).await.err(),
+                    Ok(Err(error)) => {
+                        found.iter().for_each(|each| done.refuse(&each.address, error.to_string()));
+                        None
+                    }
+                    Err(error) => Some((found, error)),
+                };
+                if let Some((found, error)) = failed {
+                    done.fail(&found, error);
+                }
             }
         }
-        Ok(done)
+        done
+    }
+
+    /// Lets the lane store letters' messages, and with them that the letters have left.
+    async fn hand_back(
+        &self,
+        (route, partition): &Lane,
+        letters: &[Found],
+        messages: Vec<ReturnedMessage>,
+    ) -> Result<Result<(), ReturnError>, DlqError> {
+        // Each commit moves what is kept of letters that have left.
+        let settled = self.settled().await?;
+        let steps = self.steps(letters, &settled)?;
+        Ok(self.0.router.take_back(route, partition, Returned { messages, steps }).await)
+    }
+
+    /// Finds out which of these letters have left.
+    async fn look_up(
+        &self,
+        letters: Vec<Found>,
+        done: &mut Replayed,
+    ) -> Result<(), (Vec<Found>, DlqError)> {
+        let now = async {
+            // Whatever is on its way into storage is there, or not at all, once this is answered.
+            self.0.streams.storage().commit(Unit::default()).await?;
+            self.settled().await
+        };
+        let now = match now.await {
+            Ok(now) => now,
+            Err(error) => return Err((letters, error)),
+        };
+        for each in letters {
+            match now.of(&each.address.partition).1.has(each.address.offset) {
+                true => done.letters.push(each),
+                false => done.refuse(&each.address, ReturnError::Gone.to_string()),
+            }
+        }
+        Ok(())
     }
 
     /// The lane of a letter, and the message as it is to be tried there; or why there is no way back.
-    fn way_back(&self, found: &Found) -> Result<(Lane, ReturnedMessage), String> {
+    pub(super) fn way_back(&self, found: &Found) -> Result<(Lane, ReturnedMessage), String> {
         let letter = found.letter().ok_or("it is no letter")?;
         let Giver::Route(route) = letter.giver else {
             return Err("a group gave up on it, which has no stages; replay it --to origin".into());

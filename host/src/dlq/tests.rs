@@ -50,6 +50,18 @@ fn of(wanted: Wanted) -> LetterSelection {
     LetterSelection { letters: Vec::new(), filter: Some(wanted) }
 }
 
+fn failure() -> Failure {
+    Failure {
+        code: ErrorCode::PluginTrap,
+        error: "why".to_owned(),
+        stage: Some(StageName::parse("judge").expect("a name")),
+        plugin_digest: None,
+        attempts: 1,
+        first_failure_ms: 5,
+        last_failure_ms: 5,
+    }
+}
+
 /// Letters about messages of a topic, whose payloads are numbers.
 fn letters(route: &str, topic: &str, numbers: std::ops::Range<u32>) -> Batch {
     letters_of(route, topic, numbers.map(|number| (number.into(), number.to_string().into_bytes())))
@@ -62,15 +74,7 @@ fn letters_of(route: &str, topic: &str, of: impl IntoIterator<Item = (u64, Vec<u
         let mut builder = BatchBuilder::new();
         builder.push(topic, Some(b"k"), &[], &payload, 1).expect("it fits");
         let message = builder.finish().expect("one message");
-        let failure = Failure {
-            code: ErrorCode::PluginTrap,
-            error: "why".to_owned(),
-            stage: Some(StageName::parse("judge").expect("a name")),
-            plugin_digest: None,
-            attempts: 1,
-            first_failure_ms: 5,
-            last_failure_ms,
-        };
+        let failure = Failure { last_failure_ms, ..failure() };
         letters.push(message.get(0).expect("one message"), &failure).expect("it fits");
     }
     letters.finish().remove(0)
@@ -216,6 +220,40 @@ async fn letters_that_failed_in_times_to_come_are_seen() {
     assert_eq!(left.expect("it is readable").letters, 1);
     let all = Wanted { until_ms: Some(u64::MAX), ..Wanted::default() };
     assert_eq!(stand.dlq.purge(of(all), false).await.expect("it is readable").letters, 1);
+}
+
+#[tokio::test]
+async fn a_dry_run_tells_of_letters_that_would_stay() {
+    let stand = Stand::new().await;
+    stand.put(letters("a", "in.x", 0..1)).await;
+    stand.put(letters("a", "quick.x", 1..2)).await;
+    let stay = async |to| {
+        let left = stand.dlq.replay(named(&[0, 1]), to, true).await.expect("it is readable");
+        let error = left.refused.last().map(|refused| refused.error.clone());
+        (left.letters, left.refused.len(), error.expect("one stays"))
+    };
+    let (letters, refused, why) = stay(ReplayTo::Origin).await;
+    assert!((letters, refused) == (1, 1) && why.contains("nobody takes quick.x"), "{why}");
+    let (letters, refused, why) = stay(ReplayTo::Stage).await;
+    assert!((letters, refused) == (0, 2) && why.contains("--to origin"), "{why}");
+}
+
+#[tokio::test]
+async fn what_has_left_is_told_though_storage_refuses_the_rest() {
+    let stand = Stand::new().await;
+    stand.put(letters("a", "in.x", 0..2)).await;
+    stand.put(letters("a", "quick.x", 2..3)).await;
+    let limits = QueueLimits { messages: 10, bytes: 1 << 20 };
+    let pattern = Pattern::parse("quick.>").expect("a pattern");
+    let _subscription = stand.router.subscribe(ConnectionId(1), &pattern, limits);
+    stand.dlq.purge(named(&[0]), false).await.expect("it is there");
+    // A letter that leaves takes no room of its own by now; what its stream would store does.
+    stand.storage.set_full(true);
+    let left = stand.dlq.replay(named(&[1, 2]), ReplayTo::Origin, false).await;
+    let left = left.expect("one has left");
+    assert_eq!((left.letters, left.refused.len()), (1, 1));
+    assert!(left.refused[0].error.contains("held in reserve"), "{left:?}");
+    assert_eq!(stand.listed(Wanted::default()).await, [1]);
 }
 
 #[tokio::test(start_paused = true)]
