@@ -14,7 +14,7 @@ use waypost_protocol::{
 use waypost_storage::{Append, ReadLimit};
 
 use super::{
-    Dlq, DlqError,
+    Dlq, DlqError, Settled,
     replay::{LONGEST, Replayed, TOO_LATE},
     scan::Found,
 };
@@ -38,7 +38,13 @@ pub(super) struct Outgoing {
 }
 
 impl Dlq {
-    pub(super) async fn to_origin(&self, letters: Vec<Found>) -> Replayed {
+    pub(super) async fn to_origin(
+        &self,
+        letters: Vec<Found>,
+        settled: &Settled,
+    ) -> Result<Replayed, DlqError> {
+        // What a memory topic takes cannot be taken back: whether the letters may leave is seen before.
+        self.steps(&letters, settled)?;
         let mut done = Replayed::default();
         let (mut kept, mut taken) = (Kept::default(), Vec::new());
         let end = Instant::now() + LONGEST;
@@ -69,7 +75,7 @@ impl Dlq {
                 Err(error) => done.fail(&letters, error),
             }
         }
-        done
+        Ok(done)
     }
 
     /// Lets letters leave as they stand now: each commit moves what is kept of those that have left.

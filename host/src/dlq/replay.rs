@@ -74,10 +74,10 @@ impl Dlq {
         dry_run: bool,
     ) -> Result<LettersLeft, DlqError> {
         let _turn = self.turn().await?;
-        let Selected { letters, settled: _, next, until_ms } = self.select(selection).await?;
+        let Selected { letters, settled, next, until_ms } = self.select(selection).await?;
         let done = match to {
             _ if dry_run => self.could_go(letters, to).await,
-            ReplayTo::Origin => self.to_origin(letters).await,
+            ReplayTo::Origin => self.to_origin(letters, &settled).await?,
             ReplayTo::Stage => self.to_stage(letters).await,
         };
         let (letters, refused) = done.told()?;

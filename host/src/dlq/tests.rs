@@ -256,6 +256,30 @@ async fn what_has_left_is_told_though_storage_refuses_the_rest() {
     assert_eq!(stand.listed(Wanted::default()).await, [1]);
 }
 
+#[tokio::test]
+async fn nothing_is_handed_out_that_could_not_leave() {
+    let stand = Stand::new().await;
+    stand.put(letters("a", "quick.x", 0..3)).await;
+    let limits = QueueLimits { messages: 10, bytes: 1 << 20 };
+    let pattern = Pattern::parse("quick.>").expect("a pattern");
+    let mut subscription = stand.router.subscribe(ConnectionId(1), &pattern, limits);
+    let most = waypost_core::MAX_SETTLED_RANGES as u64;
+    let done = (0..most).map(|place| Offset(10 + place * 2)).collect();
+    let position = waypost_core::GroupPosition { done, ..Default::default() };
+    let state = waypost_storage::GroupState { pattern: letter_topics(), position };
+    let (group, source) = (GroupName::of_letters(), partition("dead"));
+    let step = waypost_storage::GroupStep { group, source, from: None, to: Some(state) };
+    let unit = waypost_storage::Unit { groups: vec![step], ..Default::default() };
+    stand.storage.commit(unit).await.expect("it is stored");
+    let refused = stand.dlq.replay(named(&[1]), ReplayTo::Origin, false).await;
+    assert!(matches!(refused, Err(DlqError::TooScattered(_))), "{refused:?}");
+    // The first that comes is the one that may leave: it closes no place.
+    let left = stand.dlq.replay(named(&[0]), ReplayTo::Origin, false).await;
+    assert_eq!(left.expect("it is taken").letters, 1);
+    let Received::Delivery(delivery) = subscription.recv().await else { panic!("a delivery") };
+    assert_eq!(delivery.batch.get(0).expect("one message").payload(), b"0");
+}
+
 #[tokio::test(start_paused = true)]
 async fn whoever_would_wait_for_others_for_ever_is_told() {
     let stand = Stand::new().await;
