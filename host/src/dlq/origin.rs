@@ -7,7 +7,9 @@
 use std::collections::BTreeMap;
 
 use tokio::time::{Duration, Instant};
-use waypost_core::{Letter, LetterAddress, Partition, StreamDefinition, letter_limits};
+use waypost_core::{
+    LETTER_TOPICS, Letter, LetterAddress, Partition, StreamDefinition, letter_limits,
+};
 use waypost_protocol::{
     Batch, BatchBuilder, BatchError, ConnectionId, Envelope, Limits, MessageView, partition_of,
 };
@@ -92,6 +94,13 @@ impl Dlq {
         let view = message.get(0).ok_or("it holds no message")?;
         let topic = view.topic();
         let partition = match self.0.streams.table().of(topic) {
+            // As another letter about the same message it would be replayed twice.
+            Some(stream) if topic.starts_with(LETTER_TOPICS) => {
+                return Err(format!(
+                    "it is about a dead letter, which the stream {} has already; replay that one, or this one --to stage",
+                    stream.name
+                ));
+            }
             Some(stream) => Some(partition_for(stream, view, &letter, &found.address)),
             None if self.0.router.takers_of(topic) == 0 => return Err(nobody_takes(topic)),
             None => None,

@@ -280,6 +280,24 @@ async fn nothing_is_handed_out_that_could_not_leave() {
     assert_eq!(delivery.batch.get(0).expect("one message").payload(), b"0");
 }
 
+#[tokio::test]
+async fn a_letter_about_a_letter_makes_no_second_one_about_the_same_message() {
+    let stand = Stand::new().await;
+    let first = letters("a", "in.x", 0..1);
+    stand.put(first.clone()).await;
+    let failure = Failure { last_failure_ms: 7, ..failure() };
+    let route = RouteName::parse("mourn").expect("a name");
+    let mut second = DeadLetters::new(route, Limits::default());
+    let place = (&partition("dead"), Offset(0));
+    second.push_from(first.get(0).expect("one"), &failure, Some(place)).expect("it fits");
+    stand.put(second.finish().remove(0)).await;
+    let left = stand.dlq.replay(of(Wanted::default()), ReplayTo::Origin, false).await;
+    let left = left.expect("it is readable");
+    assert_eq!((left.letters, left.refused.len()), (1, 1));
+    assert!(left.refused[0].error.contains("about a dead letter"), "{left:?}");
+    assert_eq!((stand.held("in").await.len(), stand.listed(Wanted::default()).await), (1, vec![1]));
+}
+
 #[tokio::test(start_paused = true)]
 async fn whoever_would_wait_for_others_for_ever_is_told() {
     let stand = Stand::new().await;
