@@ -118,6 +118,10 @@ impl Dlq {
                 let index = usize::try_from(offset.0.checked_sub(stored.base.0)?).ok()?;
                 stored.batch.part(index..index + 1)
             });
+            // Where loss was accepted, another message may have been given the offset since.
+            let message = message.filter(|message| {
+                message.get(0).is_some_and(|message| message.created_ms() == letter.created_ms)
+            });
             if let Some(message) = message {
                 return Ok(message);
             }

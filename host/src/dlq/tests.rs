@@ -298,6 +298,32 @@ async fn a_letter_about_a_letter_makes_no_second_one_about_the_same_message() {
     assert_eq!((stand.held("in").await.len(), stand.listed(Wanted::default()).await), (1, vec![1]));
 }
 
+#[tokio::test]
+async fn another_message_that_stands_in_the_place_of_the_first_is_not_taken_for_it() {
+    let stand = Stand::new().await;
+    for (created_ms, payload) in [(1, b"as published"), (99, b"another one!")] {
+        let mut builder = BatchBuilder::new();
+        builder.push("in.x", Some(b"k"), &[], payload, created_ms).expect("it fits");
+        let batch = builder.finish().expect("one message");
+        let envelope = Envelope { ingest_ms: now_ms(), ..Envelope::default() };
+        let append = Append { partition: partition("in"), batch, envelope, origin: None };
+        stand.storage.append(append).await.expect("it is stored");
+    }
+    let mut builder = BatchBuilder::new();
+    builder.push("in.x", Some(b"k"), &[], b"as it failed", 1).expect("it fits");
+    let message = builder.finish().expect("one message");
+    for offset in [0, 1] {
+        let route = RouteName::parse("a").expect("a name");
+        let mut letters = DeadLetters::new(route, Limits::default());
+        let place = (&partition("in"), Offset(offset));
+        letters.push_from(message.get(0).expect("one"), &failure(), Some(place)).expect("it fits");
+        stand.put(letters.finish().remove(0)).await;
+    }
+    let left = stand.dlq.replay(of(Wanted::default()), ReplayTo::Origin, false).await;
+    assert_eq!(left.expect("it is readable").letters, 2);
+    assert_eq!(stand.held("in").await[2..], ["as published", "as it failed"]);
+}
+
 #[tokio::test(start_paused = true)]
 async fn whoever_would_wait_for_others_for_ever_is_told() {
     let stand = Stand::new().await;
