@@ -4,7 +4,10 @@ use std::ops::Range;
 
 use waypost_protocol::{Batch, Offset};
 
-/// What a message comes of. It is the same each time that the route runs over the same input.
+use crate::LetterAddress;
+
+/// What a message comes of. It is the same each time that the route runs over the same input; a dead letter that is
+/// replayed is another input.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Trace {
     /// The offset of the message that the route read.
@@ -25,6 +28,16 @@ impl Trace {
     #[must_use]
     pub fn read(offset: Offset) -> Self {
         Self { offset, index: 0 }
+    }
+
+    /// The message that a dead letter holds, tried again: what comes of it this time has other numbers than what came
+    /// before, and than what comes of another letter.
+    #[must_use]
+    pub fn tried_again(offset: Offset, letter: &LetterAddress) -> Self {
+        let LetterAddress { partition, offset: place } = letter;
+        let drawn = (place.0 ^ (u64::from(partition.index.0) << 20)) % (1 << 31);
+        // What a route makes of a message at first is numbered from below.
+        Self { offset, index: u32::MAX - u32::try_from(drawn).unwrap_or_default() }
     }
 
     /// What a stage makes of it, one of at most so many.
@@ -187,6 +200,23 @@ mod tests {
         );
         let again = first.followed_by(vec![batch(0..4)], &[0, 0, 1, 1], 4);
         assert_eq!(traces(&again[0]), [(11, 0), (11, 1), (11, 4), (11, 5)]);
+    }
+
+    #[test]
+    fn a_message_that_a_letter_brings_back_is_none_of_those_that_came_of_it_before() {
+        let letters = ["dead/0/0", "dead/0/1", "dead/1/0", "dead/1/1"];
+        let mut seen = traces(&read(7, 1).followed_by(vec![batch(0..200)], &[0; 200], 200)[0]);
+        for letter in letters {
+            let letter = letter.parse().expect("an address");
+            let back = Traced::new(batch(0..1), vec![Trace::tried_again(Offset(7), &letter)]);
+            let back = back.expect("one trace");
+            let made = back.followed_by(vec![batch(0..200)], &[0; 200], 200);
+            seen.extend(traces(&back).into_iter().chain(traces(&made[0])));
+        }
+        let count = seen.len();
+        seen.sort_unstable();
+        seen.dedup();
+        assert_eq!(seen.len(), count);
     }
 
     #[test]

@@ -55,7 +55,7 @@ pub struct Origin {
 }
 
 /// One message within a route's work on one partition. It is the same each time that the route runs over
-/// the same input.
+/// the same input, and another where a dead letter has it tried again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct MessageId {
     /// The offset of the message that the route read.

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use tokio::time::Instant;
-use waypost_core::{Giver, LETTER_TOPICS, Partition, RouteName, StageName};
+use waypost_core::{Giver, LETTER_TOPICS, Partition, RouteName, StageName, Trace};
 use waypost_storage::Unit;
 
 use super::{
@@ -129,7 +129,8 @@ impl Dlq {
         }
         self.0.router.takes_back(&route, &partition).map_err(|error| error.to_string())?;
         let message = letter.message().map_err(|error| error.to_string())?;
+        let trace = Trace::tried_again(offset, &found.address);
         let is_letter = letter.topic.starts_with(LETTER_TOPICS);
-        Ok(((route, partition), ReturnedMessage { stage, offset, is_letter, message }))
+        Ok(((route, partition), ReturnedMessage { stage, trace, is_letter, message }))
     }
 }

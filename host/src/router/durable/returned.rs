@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use waypost_core::{Lineage, Partition, RouteName, StageName, Trace, Traced};
-use waypost_protocol::{Batch, Offset};
+use waypost_protocol::Batch;
 use waypost_storage::GroupStep;
 
 use crate::{router::Router, time::now_ms};
@@ -27,8 +27,8 @@ pub(crate) struct Returned {
 pub(crate) struct ReturnedMessage {
     /// The stage that it is to be tried at.
     pub(crate) stage: StageName,
-    /// The offset of the message that it comes of.
-    pub(crate) offset: Offset,
+    /// What it comes of.
+    pub(crate) trace: Trace,
     /// It came as a dead letter of another route.
     pub(crate) is_letter: bool,
     /// The message as a batch of its own.
@@ -98,8 +98,8 @@ pub(in crate::router) struct Leaving {
 impl ReturnedMessage {
     /// As a lane has it.
     pub(in crate::router) fn traced(self) -> Option<(StageName, Traced, Lineage)> {
-        let Self { stage, offset, is_letter, message } = self;
-        let traced = Traced::new(message, vec![Trace::read(offset)])?;
+        let Self { stage, trace, is_letter, message } = self;
+        let traced = Traced::new(message, vec![trace])?;
         Some((stage, traced, Lineage { is_letter, ..Lineage::published(now_ms()) }))
     }
 }

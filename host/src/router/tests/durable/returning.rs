@@ -1,17 +1,18 @@
 //! Letters that come back to the stage that failed.
 
-use waypost_core::{GroupName, GroupPosition};
+use waypost_core::{GroupName, GroupPosition, LetterAddress, Trace};
 use waypost_storage::{GroupState, GroupStep};
 
 use super::*;
 
 /// What comes back: the messages that these letters hold, and that the letters leave.
 fn returned(letters: &Stored, stage: &str, from: Offset) -> Returned {
-    let message = |letter: waypost_protocol::MessageView<'_>| {
+    let message = |(place, letter): (u64, waypost_protocol::MessageView<'_>)| {
+        let address = LetterAddress { partition: partition("dead", 0), offset: Offset(place) };
         let letter = waypost_core::Letter::read(letter).expect("it is a letter");
         ReturnedMessage {
             stage: StageName::parse(stage).expect("a name"),
-            offset: letter.source.as_ref().expect("it came of a stream").1,
+            trace: Trace::tried_again(letter.source.as_ref().expect("of a stream").1, &address),
             is_letter: false,
             message: letter.message().expect("it is whole"),
         }
@@ -25,7 +26,8 @@ fn returned(letters: &Stored, stage: &str, from: Offset) -> Returned {
             position: GroupPosition::at(from),
         }),
     };
-    Returned { messages: letters.batch.iter().map(message).collect(), steps: vec![step] }
+    let messages = (letters.base.0..).zip(letters.batch.iter());
+    Returned { messages: messages.map(message).collect(), steps: vec![step] }
 }
 
 impl Stand {
