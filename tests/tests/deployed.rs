@@ -117,6 +117,14 @@ async fn who_has_no_token_or_no_router_is_told_so() {
     fs::write(&token, "guess").expect("it is written");
     let text = said(&router, &["rollback", "byte-filter", "--token-file", path(&token)], 1).await;
     assert!(text.contains("admin.token"), "{text}");
+    // The answers come although most of the artefact was not read, or is too much.
+    let large = folder.path().join("large");
+    fs::write(&large, vec![0; 40 << 20]).expect("it is written");
+    let deploy = ["deploy", path(&large), "--plugin", "byte-filter"];
+    let text = said(&router, &[&deploy[..], &["--token-file", path(&token)]].concat(), 1).await;
+    assert!(text.contains("show the token in admin.token"), "{text}");
+    let text = said(&router, &deploy, 1).await;
+    assert!(text.contains("has 41943040 bytes, at most 16777216 are allowed"), "{text}");
     let nowhere = folder.path().join("nowhere");
     let text = said(&router, &["list", "--state", path(&nowhere)], 1).await;
     assert!(text.contains("no router runs with the state folder"), "{text}");

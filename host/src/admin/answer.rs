@@ -2,14 +2,15 @@
 
 use axum::{
     Json,
-    http::{HeaderMap, StatusCode, header::AUTHORIZATION},
+    extract::FromRequestParts,
+    http::{StatusCode, header::AUTHORIZATION, request::Parts},
     response::{IntoResponse, Response},
 };
 use serde::{Deserialize, Serialize};
 use utoipa::{IntoResponses, ToSchema};
 
 use super::AdminState;
-use crate::deploy::DeployError;
+use crate::{deploy::DeployError, wasm::PluginError};
 
 /// What was asked is not done.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -42,6 +43,9 @@ impl From<DeployError> for Refused {
                 StatusCode::NOT_FOUND
             }
             DeployError::NoVersion { .. } => StatusCode::CONFLICT,
+            DeployError::Artefact { source: PluginError::TooLarge { .. }, .. } => {
+                StatusCode::PAYLOAD_TOO_LARGE
+            }
             DeployError::Store(_) | DeployError::Internal { .. } => {
                 StatusCode::INTERNAL_SERVER_ERROR
             }
@@ -60,12 +64,18 @@ impl IntoResponse for Refused {
     }
 }
 
-/// Lets only those through who show the token.
-pub(super) fn authorise(state: &AdminState, headers: &HeaderMap) -> Result<(), Refused> {
-    let header = headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
-    if state.token.is_shown(header) {
-        return Ok(());
+/// The request shows the token. It stands before what reads the body, so that nobody else's is read.
+pub(super) struct Authorised;
+
+impl FromRequestParts<AdminState> for Authorised {
+    type Rejection = Refused;
+
+    async fn from_request_parts(parts: &mut Parts, state: &AdminState) -> Result<Self, Refused> {
+        let header = parts.headers.get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+        if state.token.is_shown(header) {
+            return Ok(Self);
+        }
+        let text = "show the token in admin.token of the router's state folder, as Authorization: Bearer TOKEN";
+        Err(Refused::new(StatusCode::UNAUTHORIZED, text))
     }
-    let text = "show the token in admin.token of the router's state folder, as Authorization: Bearer TOKEN";
-    Err(Refused::new(StatusCode::UNAUTHORIZED, text))
 }

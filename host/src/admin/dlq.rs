@@ -2,9 +2,8 @@
 
 use axum::{
     Json,
-    body::Bytes,
     extract::{Path, Query, State, rejection::QueryRejection},
-    http::{HeaderMap, StatusCode},
+    http::StatusCode,
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use tokio::time::Duration;
@@ -13,7 +12,8 @@ use waypost_core::LetterAddress;
 
 use super::{
     AdminState,
-    answer::{Guarded, Refused, authorise},
+    answer::{Authorised, Guarded, Refused},
+    body::{Text, TextRefused},
 };
 use crate::dlq::{
     Dlq, DlqError, LetterCounts, LetterDetails, LetterPage, LetterSelection, LetterTrials,
@@ -114,10 +114,9 @@ impl From<DlqError> for Refused {
 )]
 pub(super) async fn list(
     State(state): State<AdminState>,
-    headers: HeaderMap,
+    _: Authorised,
     wanted: Result<Query<Wanted>, QueryRejection>,
 ) -> Result<Json<LetterPage>, Refused> {
-    authorise(&state, &headers)?;
     Ok(Json(dlq(&state)?.list(asked(wanted)?).await?))
 }
 
@@ -132,10 +131,9 @@ pub(super) async fn list(
 )]
 pub(super) async fn count(
     State(state): State<AdminState>,
-    headers: HeaderMap,
+    _: Authorised,
     wanted: Result<Query<Wanted>, QueryRejection>,
 ) -> Result<Json<LetterCounts>, Refused> {
-    authorise(&state, &headers)?;
     Ok(Json(dlq(&state)?.count(asked(wanted)?).await?))
 }
 
@@ -154,10 +152,9 @@ pub(super) async fn count(
 )]
 pub(super) async fn show(
     State(state): State<AdminState>,
+    _: Authorised,
     Path((stream, partition, offset)): Path<(String, String, String)>,
-    headers: HeaderMap,
 ) -> Result<Json<LetterDetails>, Refused> {
-    authorise(&state, &headers)?;
     let address = format!("{stream}/{partition}/{offset}").parse::<LetterAddress>();
     let address = address.map_err(DlqError::from)?;
     Ok(Json(dlq(&state)?.show(&address).await?))
@@ -170,15 +167,14 @@ pub(super) async fn show(
     path = "/api/v1/dlq/trial",
     tag = "dlq",
     request_body = TryLetters,
-    responses((status = 200, body = LetterTrials), Guarded, LettersRefused),
+    responses((status = 200, body = LetterTrials), Guarded, TextRefused, LettersRefused),
     security(("token" = [])),
 )]
 pub(super) async fn trial(
     State(state): State<AdminState>,
-    headers: HeaderMap,
-    body: Bytes,
+    _: Authorised,
+    Text(body): Text,
 ) -> Result<Json<LetterTrials>, Refused> {
-    authorise(&state, &headers)?;
     let TryLetters { select, version } = understood(&body)?;
     let version: String = version.chars().take(128).collect();
     Ok(Json(dlq(&state)?.trial(select, &version, &state.deployer).await?))
@@ -191,15 +187,14 @@ pub(super) async fn trial(
     path = "/api/v1/dlq/replay",
     tag = "dlq",
     request_body = ReplayLetters,
-    responses((status = 200, body = LettersLeft), Guarded, LettersRefused),
+    responses((status = 200, body = LettersLeft), Guarded, TextRefused, LettersRefused),
     security(("token" = [])),
 )]
 pub(super) async fn replay(
     State(state): State<AdminState>,
-    headers: HeaderMap,
-    body: Bytes,
+    _: Authorised,
+    Text(body): Text,
 ) -> Result<Json<LettersLeft>, Refused> {
-    authorise(&state, &headers)?;
     let ReplayLetters { select, to, dry_run } = understood(&body)?;
     let dlq = dlq(&state)?.clone();
     changed(async move { dlq.replay(select, to, dry_run).await }).await
@@ -211,15 +206,14 @@ pub(super) async fn replay(
     path = "/api/v1/dlq/purge",
     tag = "dlq",
     request_body = PurgeLetters,
-    responses((status = 200, body = LettersLeft), Guarded, LettersRefused),
+    responses((status = 200, body = LettersLeft), Guarded, TextRefused, LettersRefused),
     security(("token" = [])),
 )]
 pub(super) async fn purge(
     State(state): State<AdminState>,
-    headers: HeaderMap,
-    body: Bytes,
+    _: Authorised,
+    Text(body): Text,
 ) -> Result<Json<LettersLeft>, Refused> {
-    authorise(&state, &headers)?;
     let PurgeLetters { select, dry_run } = understood(&body)?;
     let dlq = dlq(&state)?.clone();
     changed(async move { dlq.purge(select, dry_run).await }).await

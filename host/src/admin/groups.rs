@@ -2,9 +2,8 @@
 
 use axum::{
     Json,
-    body::Bytes,
     extract::{Path, State},
-    http::{HeaderMap, StatusCode},
+    http::StatusCode,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -16,7 +15,8 @@ use waypost_protocol::{
 
 use super::{
     AdminState,
-    answer::{Guarded, Refused, authorise},
+    answer::{Authorised, Guarded, Refused},
+    body::{Text, TextRefused},
 };
 use crate::{
     groups::{GroupStatus, Groups},
@@ -132,6 +132,7 @@ pub(super) async fn show(
         Guarded,
         (status = 400, body = Refused, description = "The request is not understood."),
         (status = 404, body = Refused, description = "There is no such group."),
+        TextRefused,
         (status = 422, body = Refused, description = "The group has no such place."),
         (status = 503, body = Refused),
     ),
@@ -139,11 +140,10 @@ pub(super) async fn show(
 )]
 pub(super) async fn move_to(
     State(state): State<AdminState>,
+    _: Authorised,
     Path(group): Path<String>,
-    headers: HeaderMap,
-    body: Bytes,
+    Text(body): Text,
 ) -> Result<Json<GroupOutcome>, Refused> {
-    authorise(&state, &headers)?;
     let group = named(&group)?;
     let MoveGroup { to } = serde_json::from_slice(&body).map_err(|error| {
         let text = format!(
@@ -177,10 +177,9 @@ pub(super) async fn move_to(
 )]
 pub(super) async fn delete(
     State(state): State<AdminState>,
+    _: Authorised,
     Path(group): Path<String>,
-    headers: HeaderMap,
 ) -> Result<Json<GroupOutcome>, Refused> {
-    authorise(&state, &headers)?;
     let group = named(&group)?;
     let groups = groups(&state)?.clone();
     let deleting = tokio::spawn({

@@ -5,9 +5,11 @@
 
 mod answer;
 mod api;
+mod body;
 mod dlq;
 mod groups;
 mod lifecycle;
+mod linger;
 mod plugins;
 mod progress;
 mod server;

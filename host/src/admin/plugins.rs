@@ -1,8 +1,8 @@
 //! Plugins over HTTP: what runs, deploys and rollbacks.
 
 use axum::{
-    Json,
-    body::Bytes,
+    Extension, Json,
+    body::Body,
     extract::{Path, State},
     http::{HeaderMap, StatusCode},
 };
@@ -12,7 +12,8 @@ use utoipa::{IntoResponses, ToSchema};
 
 use super::{
     AdminState,
-    answer::{Guarded, Refused, authorise},
+    answer::{Authorised, Guarded, Refused},
+    body::{Text, TextRefused, Unread, Upload, Uploads, error_of},
 };
 use crate::deploy::{DeployError, Deployed, MAX_SIGNATURE_BYTES, PluginStatus};
 
@@ -62,9 +63,12 @@ enum ChangeRefused {
 #[derive(IntoResponses)]
 #[expect(dead_code, reason = "the document of the interface is made of it")]
 enum DeployRefused {
-    /// The signature is not understood.
+    /// The signature is not understood, or the body ends early.
     #[response(status = 400)]
     Signature(Refused),
+    /// The artefact is larger than the configuration lets it be.
+    #[response(status = 413)]
+    TooLarge(Refused),
     /// The artefact is refused; nothing has changed.
     #[response(status = 422)]
     Artefact(Refused),
@@ -96,12 +100,13 @@ pub(super) async fn list(State(state): State<AdminState>) -> Json<Plugins> {
 )]
 pub(super) async fn deploy(
     State(state): State<AdminState>,
+    _: Authorised,
+    Extension(uploads): Extension<Uploads>,
     Path(plugin): Path<String>,
     headers: HeaderMap,
-    body: Bytes,
+    body: Body,
 ) -> Result<Json<DeployOutcome>, Refused> {
-    authorise(&state, &headers)?;
-    deploy_to(state, plugin, signature(&headers)?, body).await
+    deploy_to(&state, &uploads, plugin, &headers, body).await
 }
 
 /// Deploys an artefact to the plugin of a stage.
@@ -120,13 +125,14 @@ pub(super) async fn deploy(
 )]
 pub(super) async fn deploy_stage(
     State(state): State<AdminState>,
+    _: Authorised,
+    Extension(uploads): Extension<Uploads>,
     Path((route, stage)): Path<(String, String)>,
     headers: HeaderMap,
-    body: Bytes,
+    body: Body,
 ) -> Result<Json<DeployOutcome>, Refused> {
-    authorise(&state, &headers)?;
     let plugin = state.deployer.plugin_of(&route, &stage)?;
-    deploy_to(state, plugin, signature(&headers)?, body).await
+    deploy_to(&state, &uploads, plugin, &headers, body).await
 }
 
 /// The text of the artefact's signature, if one was sent.
@@ -146,20 +152,32 @@ fn signature(headers: &HeaderMap) -> Result<Option<String>, Refused> {
 }
 
 async fn deploy_to(
-    state: AdminState,
+    state: &AdminState,
+    uploads: &Uploads,
     plugin: String,
-    signature: Option<String>,
-    body: Bytes,
+    headers: &HeaderMap,
+    body: Body,
 ) -> Result<Json<DeployOutcome>, Refused> {
+    let limit = state.deployer.artefact_bytes(&plugin)?;
+    let signature = signature(headers)?;
+    let read = uploads.read(body, limit).await.map_err(|unread| match unread {
+        Unread::TooLarge(bytes) => state.deployer.refuse_unread(&plugin, bytes, limit).into(),
+        Unread::Broken(error) => error_of(&error),
+    });
+    let Upload { bytes, place } = read?;
     // Whoever hangs up in between must not leave a deploy half done.
     let deployer = state.deployer.clone();
     let deploying = tokio::spawn({
         let plugin = plugin.clone();
-        async move { deployer.deploy(&plugin, body.to_vec(), signature).await }
+        async move {
+            let deployed = deployer.deploy(&plugin, bytes, signature).await;
+            drop(place);
+            deployed
+        }
     });
     let deployed = deploying.await.map_err(|error| internal(&plugin, error))??;
     let swapped = matches!(deployed, Deployed::Swapped(_));
-    let status = status(&state, &plugin)?;
+    let status = status(state, &plugin)?;
     Ok(Json(DeployOutcome { plugin, swapped, status }))
 }
 
@@ -183,17 +201,17 @@ pub(super) struct Rollback {
         Guarded,
         ChangeRefused,
         (status = 400, body = Refused, description = "The request is not understood."),
+        TextRefused,
         (status = 409, body = Refused, description = "There is nothing to go back to."),
     ),
     security(("token" = [])),
 )]
 pub(super) async fn rollback(
     State(state): State<AdminState>,
+    _: Authorised,
     Path(plugin): Path<String>,
-    headers: HeaderMap,
-    body: Bytes,
+    Text(body): Text,
 ) -> Result<Json<RollbackOutcome>, Refused> {
-    authorise(&state, &headers)?;
     let asked =
         if body.is_empty() { Ok(Rollback::default()) } else { serde_json::from_slice(&body) };
     let Rollback { to } = asked.map_err(|error| {

@@ -3,7 +3,7 @@
 use axum::{
     Json,
     extract::{Path, State},
-    http::{HeaderMap, StatusCode},
+    http::StatusCode,
 };
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -12,7 +12,7 @@ use waypost_storage::KeptRoute;
 
 use super::{
     AdminState,
-    answer::{Guarded, Refused, authorise},
+    answer::{Authorised, Guarded, Refused},
 };
 use crate::{router::Router, streams::Streams};
 
@@ -107,10 +107,9 @@ pub(super) async fn list(State(state): State<AdminState>) -> Result<Json<KeptRou
 )]
 pub(super) async fn forget(
     State(state): State<AdminState>,
+    _: Authorised,
     Path(route): Path<String>,
-    headers: HeaderMap,
 ) -> Result<Json<KeptRouteStatus>, Refused> {
-    authorise(&state, &headers)?;
     let (router, streams) = parts(&state)?;
     let unknown = || {
         let shown: String = route.chars().take(64).collect();

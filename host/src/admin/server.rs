@@ -3,8 +3,8 @@
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::{
-    Json, Router,
-    extract::{DefaultBodyLimit, State},
+    Extension, Json, Router,
+    extract::State,
     http::{StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
     routing::get,
@@ -27,7 +27,7 @@ use tokio::{
     task::{JoinHandle, JoinSet},
 };
 
-use super::{Lifecycle, Phase, Token, Traffic, api};
+use super::{Lifecycle, Phase, Token, Traffic, api, body::Uploads, linger::Lingering};
 use crate::deploy::Deployer;
 
 /// The paths beside `/api/v1`.
@@ -39,8 +39,6 @@ const MAX_CONNECTIONS: usize = 64;
 const HEADER_TIMEOUT: Duration = Duration::from_secs(3);
 /// How long a connection may stand, from its first byte to the last of the answer.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(120);
-/// The largest artefact that can be handed in; the limit of the plugin may be lower.
-const MAX_BODY_BYTES: usize = 64 << 20;
 /// How long the system has to come by a file descriptor before it is asked again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -95,7 +93,7 @@ impl Admin {
             .route("/readyz", get(readyz))
             .route("/version", get(version))
             .merge(api::router())
-            .layer(DefaultBodyLimit::max(MAX_BODY_BYTES))
+            .layer(Extension(Uploads::default()))
             .with_state(state);
         let task = tokio::spawn(serve(listener, app));
         Ok(Self { address: bound, task })
@@ -146,7 +144,7 @@ async fn serve(listener: TcpListener, app: Router) {
             .timer(TokioTimer::new())
             .header_read_timeout(HEADER_TIMEOUT)
             .keep_alive(false)
-            .serve_connection(TokioIo::new(stream), service);
+            .serve_connection(TokioIo::new(Lingering::new(stream)), service);
         connections.spawn(async move {
             let _place = place;
             let mut connection = std::pin::pin!(connection);

@@ -5,7 +5,7 @@ use std::{convert::Infallible, time::Duration};
 use axum::{
     body::{Body, Bytes},
     extract::{Extension, Query, State},
-    http::{HeaderMap, StatusCode, header::CONTENT_TYPE},
+    http::{StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse as _, Response},
 };
 use serde::{Deserialize, Serialize};
@@ -15,7 +15,7 @@ use waypost_protocol::Pattern;
 
 use super::{
     AdminState,
-    answer::{Guarded, Refused, authorise},
+    answer::{Authorised, Guarded, Refused},
     server::Hold,
 };
 use crate::router::{Sight, Tap, TapFilter};
@@ -87,11 +87,10 @@ pub(crate) enum TapLine {
 )]
 pub(super) async fn tap(
     State(state): State<AdminState>,
+    _: Authorised,
     Extension(hold): Extension<Hold>,
-    headers: HeaderMap,
     watched: Result<Query<Watched>, axum::extract::rejection::QueryRejection>,
 ) -> Result<Response, Refused> {
-    authorise(&state, &headers)?;
     let bad = |text: String| Refused::new(StatusCode::BAD_REQUEST, text);
     let Query(watched) = watched.map_err(|error| bad(error.body_text()))?;
     let filter = filter(watched).map_err(bad)?;

@@ -1,6 +1,6 @@
 //! The admin server over real HTTP on loopback.
 
-use std::{net::Ipv4Addr, path::Path, sync::Arc};
+use std::{net::Ipv4Addr, num::NonZeroU16, path::Path, sync::Arc};
 
 use prometheus::Registry;
 use tokio::{
@@ -8,7 +8,13 @@ use tokio::{
     net::TcpStream,
 };
 
-use super::*;
+use waypost_core::{
+    BatchPolicy, BreakerPolicy, Destination, PluginName, RetryPolicy, RouteDefinition, RouteName,
+    RouteStart, StageDefinition, StageName,
+};
+use waypost_protocol::Pattern;
+
+use super::{body::MAX_TEXT_BYTES, *};
 use crate::{
     deploy::{DeployMetrics, Deployer, DeployerParts, PluginRules, VersionStore},
     net::NetMetrics,
@@ -20,6 +26,26 @@ struct Stand {
     admin: Admin,
     lifecycle: Arc<Lifecycle>,
     folder: tempfile::TempDir,
+}
+
+/// How large an artefact may be.
+const ARTEFACT_BYTES: usize = 4096;
+
+/// A route with one stage, whose plugin has not been loaded.
+fn route() -> RouteDefinition {
+    let plugin = PluginName::parse("guest").expect("a name");
+    let stage = StageName::parse("only").expect("a name");
+    RouteDefinition {
+        name: RouteName::parse("route").expect("a name"),
+        source: Pattern::parse("in").expect("a pattern"),
+        start: RouteStart::End,
+        stages: vec![StageDefinition { name: stage, plugin, configuration: "{}".into() }],
+        destination: Destination::FromPlugin,
+        lanes: NonZeroU16::MIN,
+        batch: BatchPolicy::default(),
+        breaker: BreakerPolicy::default(),
+        retry: RetryPolicy::default(),
+    }
 }
 
 async fn stand() -> Stand {
@@ -36,7 +62,11 @@ async fn stand() -> Stand {
         plans: Arc::new(Plans::new(router_metrics)),
         metrics: DeployMetrics::register(&registry).expect("a new registry"),
     };
-    let deployer = Deployer::new(parts, Path::new("plugins"), &[], |_| PluginRules::default());
+    let deployer = Deployer::new(parts, Path::new("plugins"), &[route()], |_| {
+        let mut rules = PluginRules::default();
+        rules.policy.limits.artefact_bytes = ARTEFACT_BYTES;
+        rules
+    });
     let token = Token::of(folder.path()).expect("it is made");
     let lifecycle = Arc::new(Lifecycle::default());
     let deployer = Arc::new(deployer);
@@ -118,6 +148,8 @@ async fn its_document_describes_every_path_below_the_api() {
             let request = format!("{} {asked} HTTP/1.0\r\n\r\n", method.to_uppercase());
             let (status, _) = stand.ask(&request).await;
             assert!(operation["responses"][status.to_string()].is_object(), "{status} for {path}");
+            let takes_body = operation["requestBody"].is_object();
+            assert_eq!(takes_body, operation["responses"]["413"].is_object(), "{method} {path}");
             assert!(!guarded || status == 401, "{status} for {path}");
         }
     }
@@ -152,6 +184,61 @@ async fn what_changes_something_asks_for_the_token() {
     assert!(status == 404 && body.contains("no stage uses a plugin p"), "{status} {body}");
     let (status, body) = stand.ask(&post("/api/v1/plugins/p/rollback", token.trim())).await;
     assert!(status == 400 && body.contains("DIGEST"), "{status} {body}");
+}
+
+/// The paths that take a body.
+const CHANGES: [&str; 7] = [
+    "/api/v1/plugins/guest/versions",
+    "/api/v1/stages/route/only/versions",
+    "/api/v1/plugins/guest/rollback",
+    "/api/v1/groups/g/position",
+    "/api/v1/dlq/trial",
+    "/api/v1/dlq/replay",
+    "/api/v1/dlq/purge",
+];
+
+#[tokio::test]
+async fn who_does_not_show_the_token_is_answered_before_a_byte_of_the_body_is_there() {
+    let stand = stand().await;
+    for path in CHANGES {
+        let request = format!("POST {path} HTTP/1.0\r\nContent-Length: 1000\r\n\r\n");
+        let (status, body) = stand.ask(&request).await;
+        assert!(status == 401 && body.contains("admin.token"), "{path}: {status} {body}");
+    }
+}
+
+#[tokio::test]
+async fn whoever_sends_all_of_a_body_that_nobody_reads_hears_the_answer() {
+    let stand = stand().await;
+    let body = "x".repeat(16 << 20);
+    let head = "POST /api/v1/plugins/guest/versions HTTP/1.0\r\nContent-Length:";
+    for _ in 0..10 {
+        let (status, _) = stand.ask(&format!("{head} {}\r\n\r\n{body}", body.len())).await;
+        assert_eq!(status, 401);
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_is_too_large_is_refused_in_json_which_names_the_limit() {
+    let stand = stand().await;
+    let token = std::fs::read_to_string(stand.folder.path().join(TOKEN_FILE)).expect("it is there");
+    for path in CHANGES {
+        let limit = if path.ends_with("/versions") { ARTEFACT_BYTES } else { MAX_TEXT_BYTES };
+        let (head, body) = (format!("POST {path} HTTP/1.0"), "x".repeat(limit + 1));
+        let request = format!(
+            "{head}\r\nAuthorization: Bearer {}\r\nContent-Length: {}\r\n\r\n{body}",
+            token.trim(),
+            body.len()
+        );
+        let (status, answer) = stand.ask(&request).await;
+        let answer: serde_json::Value = serde_json::from_str(&answer).expect("JSON");
+        let error = answer["error"].as_str().expect("it says why");
+        let says = format!("has {} bytes, at most {limit} are", limit + 1);
+        assert!(status == 413 && error.contains(&says), "{path}: {status} {error}");
+    }
+    let (_, metrics) = stand.get("/metrics").await;
+    let counted = "waypost_plugin_refusals_total{kind=\"too_large\",plugin=\"guest\"} 2";
+    assert!(metrics.contains(counted), "{metrics}");
 }
 
 #[tokio::test]

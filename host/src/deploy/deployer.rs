@@ -22,7 +22,7 @@ use super::{
 };
 use crate::{
     router::{Plans, RouterMetrics, stage::Stage},
-    wasm::{Digest, Sandbox},
+    wasm::{Digest, PluginError, Sandbox},
 };
 
 /// How a deploy ended.
@@ -182,6 +182,22 @@ impl Deployer {
         deployed
     }
 
+    /// Refuses an artefact of so many bytes that was handed in and not kept, because it has more than it may have.
+    pub fn refuse_unread(&self, name: &str, bytes: usize, limit: usize) -> DeployError {
+        let plugin = match self.known(name) {
+            Ok(plugin) => plugin,
+            Err(error) => return error,
+        };
+        let file = Source::handed_in(&plugin);
+        let error = DeployError::Artefact { file, source: PluginError::TooLarge { bytes, limit } };
+        self.refuse(&plugin.name, Seen::default(), Via::Deploy, &error);
+        tracing::error!(
+            plugin = name, %error,
+            "an artefact that an operator handed in was refused; what ran goes on"
+        );
+        error
+    }
+
     /// Goes back to the version before the one that runs, or to the kept one whose digest begins with `to`.
     /// Gives the digest that runs now.
     ///
@@ -261,6 +277,15 @@ impl Deployer {
             plugin: name.to_owned(),
             known: plugins.keys().map(ToString::to_string).collect(),
         })
+    }
+
+    /// How large an artefact of a plugin may be.
+    ///
+    /// # Errors
+    ///
+    /// No stage uses the plugin.
+    pub fn artefact_bytes(&self, name: &str) -> Result<usize, DeployError> {
+        Ok(self.known(name)?.rules.policy.limits.artefact_bytes)
     }
 
     /// The name of the plugin in a stage.

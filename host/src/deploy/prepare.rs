@@ -59,9 +59,14 @@ impl Source {
     pub(super) fn name(&self, plugin: &Plugin) -> PathBuf {
         match self {
             Self::Folder => plugin.file.clone(),
-            Self::Given(..) => format!("the artefact handed in for {}", plugin.name).into(),
+            Self::Given(..) => Self::handed_in(plugin),
             Self::Kept(digest) => format!("{} (kept, {digest})", plugin.file.display()).into(),
         }
+    }
+
+    /// What errors call an artefact that whoever deploys hands in.
+    pub(super) fn handed_in(plugin: &Plugin) -> PathBuf {
+        format!("the artefact handed in for {}", plugin.name).into()
     }
 
     /// Where its signature is to be put.
