@@ -2,7 +2,7 @@
 
 use std::{fmt, io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
-use waypost_protocol::{ErrorCode, LimitsError};
+use waypost_protocol::{Epoch, ErrorCode, LimitsError, ProducerId};
 
 /// A number that the router gave as its reason; a newer router may give one that is not known here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -180,6 +180,17 @@ pub enum Disconnected {
         code: RouterCode,
         /// The router's words.
         message: Arc<str>,
+    },
+    /// The identity of the publisher had been another publisher's: nothing of this one was stored.
+    #[error(
+        "another publisher has spoken as producer {producer} in its epoch {epoch}; begin each life of a publisher \
+         with a greater epoch (PublisherOptions::producer)"
+    )]
+    EpochUsed {
+        /// The producer.
+        producer: ProducerId,
+        /// The epoch it was to begin with.
+        epoch: Epoch,
     },
     /// The router did what the protocol does not allow, and the connection was closed.
     #[error("the router broke the protocol: {message} ({code})")]

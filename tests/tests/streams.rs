@@ -92,6 +92,25 @@ async fn a_newer_life_of_a_producer_ends_the_older_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_second_publisher_with_the_same_epoch_ends_instead_of_losing_what_it_publishes() {
+    let router = Router::start(CONFIG, &[]).await.expect("the router starts");
+    let client = router.client().await.expect("a connection");
+    let life = || PublisherOptions {
+        producer: Some(ProducerIdentity { id: ProducerId(9), epoch: Epoch(1) }),
+        ..PublisherOptions::default()
+    };
+    let first = client.publisher(life()).await.expect("a stream");
+    assert_eq!(offset(&publish(&first, order(7, "first")).await.await), 0);
+    first.close().await;
+    let second = client.publisher(life()).await.expect("a stream");
+    let outcome = publish(&second, order(7, "second")).await.await;
+    let text = outcome.to_string_lossy();
+    assert!(text.contains("begin each life of a publisher with a greater epoch"), "{outcome:?}");
+    client.close().await;
+    router.stop().await.expect("it drains");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn other_partitions_than_are_stored_are_a_fault_of_the_configuration() {
     let mut router = Router::start(CONFIG, &[]).await.expect("the router starts");
     router.configure(&CONFIG.replace("partitions = 2", "partitions = 3")).expect("it is written");

@@ -48,14 +48,18 @@ async fn follow(
             Err(reason) => return reason,
         };
         let conversing = current.converse();
-        let (broken, results) = match current.open().await {
+        let (end, results) = match current.open().await {
             Ok(streams) => {
                 shared.outbox().begin_stream(current.limits, &current.welcome.streams);
                 // Nobody may wait for it any more.
                 ready.take().map(|ready| ready.send(()));
                 converse(shared, &current, streams).await
             }
-            Err(broken) => (broken, 0),
+            Err(broken) => (broken.into(), 0),
+        };
+        let broken = match end {
+            End::Broken(broken) => broken,
+            End::Final(reason) => return reason,
         };
         let lost = match broken {
             Broken::Lost | Broken::Late(_) => current.lost(),
@@ -79,27 +83,40 @@ async fn follow(
     }
 }
 
-/// Holds the conversation of one stream. Gives how it broke, and how many results came before.
+/// How the conversation of a stream ends.
+enum End {
+    Broken(Broken),
+    /// Another stream would not mend it.
+    Final(Disconnected),
+}
+
+impl From<Broken> for End {
+    fn from(broken: Broken) -> Self {
+        Self::Broken(broken)
+    }
+}
+
+/// Holds the conversation of one stream. Gives how it ended, and how many results came before.
 async fn converse(
     shared: &Shared,
     session: &Session,
     (mut reader, mut writer): (FrameReader, FrameWriter),
-) -> (Broken, u64) {
+) -> (End, u64) {
     let mut results = 0;
     let closing = async {
         session.reaches(Phase::Closing).await;
         shared.close();
         std::future::pending().await
     };
-    let broken = tokio::select! {
-        broken = read(shared, &mut reader, &mut results) => broken,
-        broken = write(shared, session, &mut writer) => broken,
-        broken = closing => broken,
+    let end = tokio::select! {
+        end = read(shared, &mut reader, &mut results) => end,
+        broken = write(shared, session, &mut writer) => broken.into(),
+        end = closing => end,
     };
-    (broken, results)
+    (end, results)
 }
 
-async fn read(shared: &Shared, reader: &mut FrameReader, results: &mut u64) -> Broken {
+async fn read(shared: &Shared, reader: &mut FrameReader, results: &mut u64) -> End {
     loop {
         match reader.next().await {
             Ok(Some(Frame::PublishResult(result))) => {
@@ -107,19 +124,23 @@ async fn read(shared: &Shared, reader: &mut FrameReader, results: &mut u64) -> B
                 let handled = shared.outbox().handle_result(result);
                 match handled {
                     Ok(resolved) => shared.resolve(resolved),
-                    Err(message) => return Broken::violation(ErrorCode::UnexpectedFrame, message),
+                    Err(message) => {
+                        return Broken::violation(ErrorCode::UnexpectedFrame, message).into();
+                    }
                 }
                 if let Some(broken) = ends {
-                    return broken;
+                    return broken.into();
                 }
                 *results += 1;
             }
             Ok(Some(Frame::ProducerOpened(opened))) => {
-                shared.outbox().handle_opened(opened.resumed);
+                if let Err(reason) = shared.outbox().handle_opened(opened.resumed) {
+                    return End::Final(reason);
+                }
             }
-            Ok(Some(frame)) => return Broken::by(frame, "a publish stream"),
-            Ok(None) => return Broken::Lost,
-            Err(broken) => return broken,
+            Ok(Some(frame)) => return Broken::by(frame, "a publish stream").into(),
+            Ok(None) => return Broken::Lost.into(),
+            Err(broken) => return broken.into(),
         }
         // Room was made, and the open batch may have waited for it.
         shared.work.notify_one();

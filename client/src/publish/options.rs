@@ -26,7 +26,8 @@ pub struct PublisherOptions {
     /// stored once.
     pub resend_unknown: bool,
     /// Under which identity messages for streams are stored; a random one unless given. Whoever gives one
-    /// begins each life of its publisher with a greater epoch, which fences those before it.
+    /// begins each life of its publisher with a greater epoch, which fences those before it; what became of the
+    /// messages of a life that was killed stands in the stream, before the first message of the next.
     pub producer: Option<ProducerIdentity>,
 }
 

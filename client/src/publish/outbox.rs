@@ -242,13 +242,13 @@ impl Outbox {
         }
     }
 
-    /// The router knows who publishes. When it did not know this life of the producer before, it cannot tell
-    /// what became of what was sent, and sequences begin anew.
-    pub(super) fn handle_opened(&mut self, resumed: bool) {
-        self.producer.opened = Opened::Yes;
-        if !resumed && self.producer.has_sent() {
-            self.producer.begin_life();
-        }
+    /// The router knows who publishes, and says whether it did before it was asked.
+    ///
+    /// # Errors
+    ///
+    /// It does, from another publisher: nothing may follow.
+    pub(super) fn handle_opened(&mut self, resumed: bool) -> Result<(), Disconnected> {
+        self.producer.opened(resumed)
     }
 
     /// What to write next.
@@ -286,8 +286,7 @@ impl Outbox {
         }
         if is_stream && self.producer.opened == Opened::No {
             self.waiting.insert(place, sealed);
-            self.producer.opened = Opened::Asked;
-            return Transmit::Open(self.producer.identity);
+            return Transmit::Open(self.producer.ask());
         }
         let producer_sequence = is_stream.then(|| self.producer.place(&mut sealed).sequence);
         let (first_sequence, bytes) = (self.next_sequence, sealed.batch.as_bytes().clone());

@@ -10,13 +10,15 @@ use std::collections::HashMap;
 use waypost_protocol::{Epoch, ProducerId};
 
 use super::{outbox::Sealed, placement::Destination};
+use crate::Disconnected;
 
 /// Who publishes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProducerIdentity {
     /// The producer. Two that live at the same time have two identities.
     pub id: ProducerId,
-    /// Which life of it: a greater one fences those before it.
+    /// Which life of it: a greater one fences those before it. A publisher that is given one under which another
+    /// publisher has spoken before ends with [`Disconnected::EpochUsed`].
     pub epoch: Epoch,
 }
 
@@ -33,6 +35,8 @@ pub(super) struct Place {
 pub(super) struct Producer {
     pub(super) identity: ProducerIdentity,
     pub(super) opened: Opened,
+    /// How often the router was asked to open this epoch.
+    asks: u64,
     life: u64,
     lanes: HashMap<Destination, Lane>,
 }
@@ -70,7 +74,33 @@ pub(super) struct Followed {
 
 impl Producer {
     pub(super) fn new(identity: ProducerIdentity) -> Self {
-        Self { identity, opened: Opened::No, life: 0, lanes: HashMap::new() }
+        Self { identity, opened: Opened::No, asks: 0, life: 0, lanes: HashMap::new() }
+    }
+
+    /// The router is to be asked to open this life.
+    pub(super) fn ask(&mut self) -> ProducerIdentity {
+        self.opened = Opened::Asked;
+        self.asks += 1;
+        self.identity
+    }
+
+    /// The router knows who publishes. When it did not know this life of the producer before, it cannot tell
+    /// what became of what was sent, and sequences begin anew.
+    ///
+    /// # Errors
+    ///
+    /// It knows the life from another publisher, for it was never asked by this one: it would take the first
+    /// messages of this one for those of the other, and store none of them.
+    pub(super) fn opened(&mut self, resumed: bool) -> Result<(), Disconnected> {
+        let ProducerIdentity { id, epoch } = self.identity;
+        if resumed && self.asks == 1 {
+            return Err(Disconnected::EpochUsed { producer: id, epoch });
+        }
+        self.opened = Opened::Yes;
+        if !resumed && self.has_sent() {
+            self.begin_life();
+        }
+        Ok(())
     }
 
     /// Whether a batch may go there now.
@@ -96,7 +126,7 @@ impl Producer {
     }
 
     /// Whether something was ever sent.
-    pub(super) fn has_sent(&self) -> bool {
+    fn has_sent(&self) -> bool {
         !self.lanes.is_empty()
     }
 

@@ -4,11 +4,15 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use waypost_client::{
-    Client, ErrorCode, Message, Offset, Outcome, PublishError, Publisher, PublisherOptions,
+    Client, Disconnected, Epoch, ErrorCode, Message, Offset, Outcome, ProducerId, ProducerIdentity,
+    PublishError, Publisher, PublisherOptions,
 };
-use waypost_protocol::frame::{self, Committed};
+use waypost_protocol::{
+    Frame,
+    frame::{self, Committed, Welcome},
+};
 
-use crate::router::{Conversation, Peer, Router, STREAMS, batch, payloads};
+use crate::router::{Conversation, Peer, Router, STREAMS, batch, payloads, welcome};
 
 fn options() -> PublisherOptions {
     // A linger that no test waits for.
@@ -221,13 +225,36 @@ async fn the_refusal_of_a_stream_closes_the_publisher_alone() {
     }
     let mut stream = peer.accept().await;
     stream.next_publish().await;
-    let refusal = waypost_protocol::Frame::error(ErrorCode::Forbidden, "not here");
+    let refusal = Frame::error(ErrorCode::Forbidden, "not here");
     stream.send(&refusal).await;
     publisher.flush().await;
     let error = publisher.publish(message(9)).await.expect_err("it is closed");
     assert!(matches!(error, PublishError::Closed(_)), "{error}");
     assert!(error.to_string().contains("not here"), "{error}");
     publisher_works(client, peer).await;
+}
+
+#[tokio::test]
+async fn an_epoch_that_another_publisher_used_ends_the_publisher_before_it_sends() {
+    let router = Router::start();
+    let named = frame::Stream { name: "kept".into(), topics: vec!["a.>".into()], partitions: 1 };
+    let welcome = Welcome { streams: vec![named], ..welcome() };
+    let (client, peer) =
+        tokio::join!(Client::connect(router.options()), router.accept_with(welcome));
+    let client = client.expect("it is welcomed");
+    let identity = ProducerIdentity { id: ProducerId(9), epoch: Epoch(1) };
+    let options = PublisherOptions { producer: Some(identity), ..PublisherOptions::default() };
+    let publisher = publisher(&client, options).await;
+    let receipt = publisher.publish(message(0)).await.expect("it is good");
+    let mut stream = peer.accept().await;
+    assert!(matches!(stream.next().await, Some(Frame::OpenProducer(_))));
+    stream.send(&Frame::ProducerOpened(frame::ProducerOpened { resumed: true })).await;
+    let Outcome::Unknown { reason: Disconnected::EpochUsed { .. } } = receipt.await else {
+        panic!("it was not sent");
+    };
+    let error = publisher.publish(message(1)).await.expect_err("it is closed");
+    assert!(error.to_string().contains("as producer 9 in its epoch 1"), "{error}");
+    assert!(stream.next().await.is_none(), "nothing was sent");
 }
 
 #[tokio::test]

@@ -33,13 +33,22 @@ fn keyed(outbox: &mut Outbox, partition: u32) -> Receipt {
     outbox.push(Instant::now(), &message).expect("it is good").expect("there is room")
 }
 
-/// What is written now; the router knows the producer as soon as it is asked to.
+/// What is written now, to a router that knows the producer once it is asked to.
 fn written(outbox: &mut Outbox) -> Vec<Publish> {
+    written_to(outbox, false)
+}
+
+/// What is written now, to a router that knew the producer from an earlier stream.
+fn written_again(outbox: &mut Outbox) -> Vec<Publish> {
+    written_to(outbox, true)
+}
+
+fn written_to(outbox: &mut Outbox, resumed: bool) -> Vec<Publish> {
     let mut written = Vec::new();
     loop {
         match outbox.poll_transmit(Instant::now()) {
             Transmit::Frame(publish, _) => written.push(publish),
-            Transmit::Open(_) => outbox.handle_opened(true),
+            Transmit::Open(_) => outbox.handle_opened(resumed).expect("nobody else speaks"),
             Transmit::Unfit((resolver, outcome)) => resolver.resolve(outcome),
             Transmit::Wait(_) => return written,
         }
@@ -89,7 +98,7 @@ fn memory_topics_go_without_a_producer_and_do_not_wait_for_it() {
     drop(outbox.push(now, &Message::new("memory", b"x")).expect("it is good"));
     let Transmit::Frame(publish, _) = outbox.poll_transmit(now) else { panic!("it may go") };
     assert_eq!((publish.stream.as_str(), publish.producer_sequence), ("", None));
-    outbox.handle_opened(false);
+    outbox.handle_opened(false).expect("nobody else speaks");
     assert_eq!(places(&written(&mut outbox)), [(1, 0)]);
 }
 
@@ -101,12 +110,37 @@ fn what_has_no_result_is_sent_again_with_its_sequence() {
     assert!(outbox.handle_lost(&lost()).is_empty(), "nothing is unknown");
     outbox.begin_stream(Limits::default(), &streams());
     drop(keyed(&mut outbox, 1));
-    let again = written(&mut outbox);
+    let again = written_again(&mut outbox);
     assert_eq!(places(&again), [(1, 0), (2, 0), (1, 2)]);
     for publish in &again {
         settle(&mut outbox, stored(publish, 7));
     }
     assert_eq!(outcomes(receipts), ["committed"; 3]);
+}
+
+#[test]
+fn a_life_that_the_router_knows_from_another_publisher_ends_before_anything_is_sent() {
+    let mut outbox = with_streams();
+    drop(keyed(&mut outbox, 1));
+    assert!(matches!(outbox.poll_transmit(Instant::now()), Transmit::Open(_)));
+    let reason = outbox.handle_opened(true).expect_err("it was opened by somebody else");
+    let Disconnected::EpochUsed { producer: ProducerId(1), epoch: Epoch(0) } = reason else {
+        panic!("{reason} is another reason");
+    };
+}
+
+#[test]
+fn a_life_goes_on_when_the_answer_to_its_first_opening_was_lost() {
+    let mut outbox = with_streams();
+    let receipt = keyed(&mut outbox, 1);
+    assert!(matches!(outbox.poll_transmit(Instant::now()), Transmit::Open(_)));
+    drop(outbox.handle_lost(&lost()));
+    outbox.begin_stream(Limits::default(), &streams());
+    assert!(matches!(outbox.poll_transmit(Instant::now()), Transmit::Open(_)));
+    outbox.handle_opened(true).expect("it was asked before");
+    let written = written(&mut outbox);
+    settle(&mut outbox, stored(&written[0], 7));
+    assert_eq!(outcomes(vec![receipt]), ["committed"]);
 }
 
 #[test]
@@ -121,7 +155,7 @@ fn a_refusal_of_what_was_sent_before_tells_nothing_unless_storage_has_looked() {
         assert_eq!(places(&written(&mut outbox)), [(1, 0)]);
         drop(outbox.handle_lost(&lost()));
         outbox.begin_stream(Limits::default(), &streams());
-        let again = written(&mut outbox);
+        let again = written_again(&mut outbox);
         settle(&mut outbox, rejected(&again[0], code));
         assert_eq!(outcomes(receipts), expected, "{code:?}");
         let fresh = vec![keyed(&mut outbox, 1)];
@@ -140,7 +174,7 @@ fn a_forgotten_producer_leaves_unknown_what_was_sent_and_begins_anew() {
     outbox.begin_stream(Limits::default(), &streams());
     let later = keyed(&mut outbox, 1);
     assert!(matches!(outbox.poll_transmit(Instant::now()), Transmit::Open(_)));
-    outbox.handle_opened(false);
+    outbox.handle_opened(false).expect("nobody else speaks");
     let written = written(&mut outbox);
     assert_eq!(places(&written), [(1, 0)]);
     settle(&mut outbox, stored(&written[0], 7));
@@ -158,7 +192,7 @@ fn what_follows_a_refused_batch_takes_its_sequence() {
     drop([keyed(&mut outbox, 1), keyed(&mut outbox, 1)]);
     assert!(written(&mut outbox).is_empty(), "one is not answered yet");
     settle(&mut outbox, rejected(&first[2], ErrorCode::OutOfSequence));
-    let again = written(&mut outbox);
+    let again = written_again(&mut outbox);
     assert_eq!(places(&again), [(1, 0), (1, 2), (1, 4)]);
     settle(&mut outbox, stored(&again[0], 5));
     settle(&mut outbox, stored(&again[1], 7));
@@ -173,7 +207,7 @@ fn a_batch_that_nothing_else_put_out_of_sequence_is_refused() {
     for publish in written(&mut outbox) {
         settle(&mut outbox, rejected(&publish, ErrorCode::OutOfSequence));
     }
-    let again = written(&mut outbox);
+    let again = written_again(&mut outbox);
     assert_eq!(places(&again), [(1, 0)]);
     settle(&mut outbox, rejected(&again[0], ErrorCode::OutOfSequence));
     assert_eq!(outcomes(receipts), ["rejected"; 4]);
@@ -189,7 +223,7 @@ fn a_router_that_stops_gets_the_batch_again_at_its_next_start() {
     assert!(!outbox.is_settled(1));
     drop(outbox.handle_lost(&lost()));
     outbox.begin_stream(Limits::default(), &streams());
-    let again = written(&mut outbox);
+    let again = written_again(&mut outbox);
     assert_eq!(places(&again), [(1, 0), (1, 2)]);
     again.iter().for_each(|publish| settle(&mut outbox, stored(publish, 1)));
     assert_eq!(outcomes(receipts), ["committed"; 4]);
