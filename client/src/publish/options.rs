@@ -27,7 +27,8 @@ pub struct PublisherOptions {
     pub resend_unknown: bool,
     /// Under which identity messages for streams are stored; a random one unless given. Whoever gives one
     /// begins each life of its publisher with a greater epoch, which fences those before it; what became of the
-    /// messages of a life that was killed stands in the stream, before the first message of the next.
+    /// messages of a life that was killed stands in the stream, before the first message of the next. A publisher that comes back to a router with smaller limits, with a batch
+    /// on its way that these no longer allow, goes on in the next epoch by itself.
     pub producer: Option<ProducerIdentity>,
 }
 

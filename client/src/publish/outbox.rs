@@ -239,6 +239,18 @@ impl Outbox {
                 self.force_seal(destination);
             }
             self.open = OpenBatches::new(limits);
+            self.check_sent();
+        }
+    }
+
+    /// Looks whether what has its place in a partition can still be sent. What stands behind one that cannot
+    /// could never follow it, so all of it begins anew, as the next epoch.
+    fn check_sent(&mut self) {
+        let unfit = |sealed: &Sealed| {
+            sealed.place.is_some() && check_fits(&sealed.batch, &self.limits).is_err()
+        };
+        if self.waiting.iter().any(unfit) {
+            self.producer.begin_epoch();
         }
     }
 
@@ -274,13 +286,6 @@ impl Outbox {
         };
         let is_stream = sealed.destination != Destination::Memory;
         if let Err(error) = check_fits(&sealed.batch, &self.limits) {
-            if sealed.place.is_some() {
-                // What stands behind it in its partition could never follow: all of it begins anew.
-                self.producer.identity.epoch.0 += 1;
-                self.producer.begin_life();
-                self.waiting.push_front(sealed);
-                return self.take_lost().map_or(Transmit::Wait(None), Transmit::Unfit);
-            }
             self.sealed_bytes -= sealed.batch.byte_len();
             return Transmit::Unfit((sealed.resolver, unfit(&error)));
         }

@@ -130,8 +130,16 @@ impl Producer {
         !self.lanes.is_empty()
     }
 
+    /// The next epoch speaks, in which all sequences begin anew. It is to be opened, on a stream that has no producer yet.
+    pub(super) fn begin_epoch(&mut self) {
+        // Whoever opened it meanwhile is found out, for it was not asked for yet.
+        self.asks = 0;
+        self.identity.epoch.0 = self.identity.epoch.0.saturating_add(1);
+        self.begin_life();
+    }
+
     /// All sequences begin anew.
-    pub(super) fn begin_life(&mut self) {
+    fn begin_life(&mut self) {
         self.life += 1;
         self.lanes.clear();
     }

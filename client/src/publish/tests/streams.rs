@@ -144,6 +144,37 @@ fn a_life_goes_on_when_the_answer_to_its_first_opening_was_lost() {
 }
 
 #[test]
+fn when_something_sent_fits_no_longer_all_of_it_is_unknown_and_the_next_epoch_is_opened() {
+    let mut outbox = with_streams();
+    let mut sent = vec![keyed(&mut outbox, 1)];
+    assert_eq!(places(&written(&mut outbox)), [(1, 0)]);
+    sent.extend([keyed(&mut outbox, 1), keyed(&mut outbox, 1)]);
+    assert_eq!(places(&written(&mut outbox)), [(1, 1)]);
+    drop(outbox.handle_lost(&lost()));
+    let small = Limits { max_batch_messages: 1, ..Limits::default() };
+    outbox.begin_stream(small, &streams());
+    let later = keyed(&mut outbox, 1);
+    let (mut opened, mut written) = (Vec::new(), Vec::new());
+    loop {
+        match outbox.poll_transmit(Instant::now()) {
+            Transmit::Frame(publish, _) => written.push((opened.last().copied(), publish)),
+            Transmit::Open(identity) => {
+                opened.push(identity.epoch);
+                let resumed = identity.epoch == Epoch(0);
+                outbox.handle_opened(resumed).expect("nobody else speaks");
+            }
+            Transmit::Unfit((resolver, outcome)) => resolver.resolve(outcome),
+            Transmit::Wait(_) => break,
+        }
+    }
+    assert_eq!(outcomes(sent), ["unknown"; 3]);
+    let [(Some(Epoch(1)), publish)] = &*written else { panic!("{written:?}") };
+    assert_eq!(publish.producer_sequence, Some(0));
+    settle(&mut outbox, stored(publish, 7));
+    assert_eq!(outcomes(vec![later]), ["committed"]);
+}
+
+#[test]
 fn a_refusal_of_what_was_sent_before_tells_nothing_unless_storage_has_looked() {
     for (code, expected) in [
         (ErrorCode::ProducerFenced, ["unknown", "unknown"]),
