@@ -1,12 +1,18 @@
 //! Versions of a plugin in a running router, as an operator sees and changes them with the command.
 #![forbid(unsafe_code)]
 
-use std::{fs, path::Path, process::Output};
+use std::{
+    fs,
+    io::Read as _,
+    net::{Ipv4Addr, TcpListener},
+    path::Path,
+    process::Output,
+};
 
 use serde_json::Value;
 use waypost_artefacts::Signer;
 use waypost_client::{Message, Outcome, PublisherOptions};
-use waypost_tests::{Router, another_build, built_guest, connected};
+use waypost_tests::{Router, another_build, built_guest, connected, finish, text, waypost};
 
 const CONFIG: &str = r#"
 [[route]]
@@ -129,6 +135,31 @@ async fn who_has_no_token_or_no_router_is_told_so() {
     let text = said(&router, &["list", "--state", path(&nowhere)], 1).await;
     assert!(text.contains("no router runs with the state folder"), "{text}");
     router.stop().await.expect("it drains");
+}
+
+#[tokio::test]
+async fn whoever_loses_the_connection_during_a_deploy_is_told_that_it_may_go_on() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = |name: &str| {
+        let file = folder.path().join(name);
+        fs::write(&file, "any").expect("it is written");
+        file
+    };
+    let (artefact, token) = (file("byte-filter.wasm"), file("token"));
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
+    let address = listener.local_addr().expect("it is bound").to_string();
+    let hangs_up = std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().expect("the command comes");
+        // The request is there.
+        stream.read_exact(&mut [0; 64]).expect("it has a head");
+    });
+    let mut command = waypost(&["plugin", "deploy", path(&artefact), "--admin", &address]);
+    command.args(["--token-file", path(&token)]);
+    let Output { status, stderr, .. } = finish(command, "").await;
+    let text = text(&stderr);
+    assert!(!status.success() && text.contains("may still be going on"), "{text}");
+    assert!(text.contains("`waypost plugin list`"), "{text}");
+    hangs_up.join().expect("it does not panic");
 }
 
 #[tokio::test]

@@ -12,7 +12,7 @@ use futures_util::StreamExt as _;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use utoipa::IntoResponses;
 
-use super::{AdminState, answer::Refused};
+use super::{AdminState, answer::Refused, server::REQUEST_TIMEOUT};
 
 /// The largest body that is no artefact.
 pub(super) const MAX_TEXT_BYTES: usize = 1 << 20;
@@ -45,6 +45,8 @@ pub(super) struct Upload {
 pub(super) enum Unread {
     /// It has more bytes than it may have: so many.
     TooLarge(usize),
+    /// It took too long to come.
+    Slow,
     /// It ended early.
     Broken(axum::Error),
 }
@@ -61,6 +63,7 @@ impl FromRequest<AdminState> for Text {
                 );
                 Refused::new(StatusCode::PAYLOAD_TOO_LARGE, text)
             }
+            Unread::Slow => Refused::new(StatusCode::REQUEST_TIMEOUT, "the request came too slowly"),
             Unread::Broken(error) => error_of(&error),
         })
     }
@@ -77,11 +80,13 @@ impl Uploads {
     ///
     /// # Errors
     ///
-    /// It is larger than it may be, or ends early.
+    /// It is larger than it may be, ends early, or takes as long as a whole request may.
     pub(super) async fn read(&self, body: Body, limit: usize) -> Result<Upload, Unread> {
         // The semaphore is never closed.
         let place = self.0.clone().acquire_owned().await.ok();
-        Ok(Upload { bytes: read(body, limit).await?, place })
+        let reading = tokio::time::timeout(REQUEST_TIMEOUT, read(body, limit));
+        let bytes = reading.await.map_err(|_| Unread::Slow)??;
+        Ok(Upload { bytes, place })
     }
 }
 

@@ -14,6 +14,7 @@ use super::{
     AdminState,
     answer::{Authorised, Guarded, Refused},
     body::{Text, TextRefused, Unread, Upload, Uploads, error_of},
+    server::Hold,
 };
 use crate::deploy::{DeployError, Deployed, MAX_SIGNATURE_BYTES, PluginStatus};
 
@@ -66,6 +67,9 @@ enum DeployRefused {
     /// The signature is not understood, or the body ends early.
     #[response(status = 400)]
     Signature(Refused),
+    /// The artefact did not come in time.
+    #[response(status = 408)]
+    Slow(Refused),
     /// The artefact is larger than the configuration lets it be.
     #[response(status = 413)]
     TooLarge(Refused),
@@ -102,10 +106,13 @@ pub(super) async fn deploy(
     State(state): State<AdminState>,
     _: Authorised,
     Extension(uploads): Extension<Uploads>,
+    Extension(hold): Extension<Hold>,
     Path(plugin): Path<String>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<DeployOutcome>, Refused> {
+    // Compiling may take longer than others may take to answer, and so may the deploys before it.
+    let _held = hold.take();
     deploy_to(&state, &uploads, plugin, &headers, body).await
 }
 
@@ -127,10 +134,12 @@ pub(super) async fn deploy_stage(
     State(state): State<AdminState>,
     _: Authorised,
     Extension(uploads): Extension<Uploads>,
+    Extension(hold): Extension<Hold>,
     Path((route, stage)): Path<(String, String)>,
     headers: HeaderMap,
     body: Body,
 ) -> Result<Json<DeployOutcome>, Refused> {
+    let _held = hold.take();
     let plugin = state.deployer.plugin_of(&route, &stage)?;
     deploy_to(&state, &uploads, plugin, &headers, body).await
 }
@@ -163,6 +172,11 @@ async fn deploy_to(
     let read = uploads.read(body, limit).await.map_err(|unread| match unread {
         Unread::TooLarge(bytes) => state.deployer.refuse_unread(&plugin, bytes, limit).into(),
         Unread::Broken(error) => error_of(&error),
+        Unread::Slow => {
+            let text =
+                "the artefact did not come in time; deploy it from a place nearer to the router";
+            Refused::new(StatusCode::REQUEST_TIMEOUT, text)
+        }
     });
     let Upload { bytes, place } = read?;
     // Whoever hangs up in between must not leave a deploy half done.
@@ -209,9 +223,11 @@ pub(super) struct Rollback {
 pub(super) async fn rollback(
     State(state): State<AdminState>,
     _: Authorised,
+    Extension(hold): Extension<Hold>,
     Path(plugin): Path<String>,
     Text(body): Text,
 ) -> Result<Json<RollbackOutcome>, Refused> {
+    let _held = hold.take();
     let asked =
         if body.is_empty() { Ok(Rollback::default()) } else { serde_json::from_slice(&body) };
     let Rollback { to } = asked.map_err(|error| {

@@ -37,8 +37,10 @@ pub(super) const PLAIN_PATHS: [&str; 4] = ["/metrics", "/healthz", "/readyz", "/
 const MAX_CONNECTIONS: usize = 64;
 /// How long a client has for the head of its request.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long a connection may stand, from its first byte to the last of the answer.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(120);
+/// How long a connection may stand, from its first byte to the last of the answer, unless the answer is held.
+pub(super) const REQUEST_TIMEOUT: Duration = Duration::from_secs(120);
+/// How long an answer that was held may take to be sent.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long the system has to come by a file descriptor before it is asked again.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -148,14 +150,10 @@ async fn serve(listener: TcpListener, app: Router) {
         connections.spawn(async move {
             let _place = place;
             let mut connection = std::pin::pin!(connection);
-            let end = async {
-                tokio::time::sleep(REQUEST_TIMEOUT).await;
-                hold.released().await;
-            };
             tokio::select! {
                 // Whether the other side broke off or was too slow, it is gone.
                 _ = &mut connection => {}
-                () = end => {}
+                () = hold.over() => {}
             }
         });
     }
@@ -181,9 +179,20 @@ impl Hold {
         Held(self.0.clone())
     }
 
-    async fn released(&self) {
-        // It never fails: the sender is here.
-        let _ = self.0.subscribe().wait_for(|held| !held).await;
+    #[cfg(test)]
+    pub(super) fn is_taken(&self) -> bool {
+        *self.0.borrow()
+    }
+
+    /// The connection has stood for as long as it may.
+    async fn over(&self) {
+        tokio::time::sleep(REQUEST_TIMEOUT).await;
+        let mut held = self.0.subscribe();
+        if *held.borrow_and_update() {
+            // It never fails: the sender is here.
+            let _ = held.wait_for(|held| !held).await;
+            tokio::time::sleep(ANSWER_TIMEOUT).await;
+        }
     }
 }
 
@@ -224,4 +233,30 @@ async fn version() -> Json<Value> {
         "batch_layout": waypost_protocol::LAYOUT_VERSION,
         "plugin_contract": "waypost:plugin@1.0.0",
     }))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::Instant;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_connection_is_over_in_time_unless_its_answer_is_held() {
+        let start = Instant::now();
+        let seconds = || start.elapsed().as_secs();
+        Hold::default().over().await;
+        assert_eq!(seconds(), 120);
+        let hold = Hold::default();
+        let held = hold.take();
+        let released = async {
+            tokio::time::sleep(Duration::from_secs(1000)).await;
+            drop(held);
+        };
+        tokio::join!(hold.over(), released);
+        assert_eq!(seconds(), 120 + 1000 + 10, "the answer has time to be sent");
+        drop(hold.take());
+        hold.over().await;
+        assert_eq!(seconds(), 120 + 1000 + 10 + 120, "it was sent long before");
+    }
 }

@@ -1,7 +1,14 @@
 //! The admin server over real HTTP on loopback.
 
-use std::{net::Ipv4Addr, num::NonZeroU16, path::Path, sync::Arc};
+use std::{convert::Infallible, net::Ipv4Addr, num::NonZeroU16, path::Path, sync::Arc};
 
+use axum::{
+    Extension,
+    body::{Body, Bytes},
+    extract::{Path as UrlPath, State},
+    http::HeaderMap,
+};
+use futures_util::{FutureExt as _, stream};
 use prometheus::Registry;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -14,7 +21,12 @@ use waypost_core::{
 };
 use waypost_protocol::Pattern;
 
-use super::{body::MAX_TEXT_BYTES, *};
+use super::{
+    answer::Authorised,
+    body::{MAX_TEXT_BYTES, Text, Uploads},
+    server::Hold,
+    *,
+};
 use crate::{
     deploy::{DeployMetrics, Deployer, DeployerParts, PluginRules, VersionStore},
     net::NetMetrics,
@@ -48,7 +60,7 @@ fn route() -> RouteDefinition {
     }
 }
 
-async fn stand() -> Stand {
+fn state() -> (AdminState, tempfile::TempDir) {
     let registry = Registry::new();
     let sandbox_metrics = Arc::new(SandboxMetrics::register(&registry).expect("a new registry"));
     let router_metrics = Arc::new(RouterMetrics::register(&registry).expect("a new registry"));
@@ -71,7 +83,12 @@ async fn stand() -> Stand {
     let lifecycle = Arc::new(Lifecycle::default());
     let deployer = Arc::new(deployer);
     let traffic = Traffic::default();
-    let state = AdminState { registry, lifecycle: lifecycle.clone(), deployer, traffic, token };
+    (AdminState { registry, lifecycle, deployer, traffic, token }, folder)
+}
+
+async fn stand() -> Stand {
+    let (state, folder) = state();
+    let lifecycle = state.lifecycle.clone();
     let admin = Admin::start((Ipv4Addr::LOCALHOST, 0).into(), state).await.expect("a free port");
     Stand { admin, lifecycle, folder }
 }
@@ -216,6 +233,37 @@ async fn whoever_sends_all_of_a_body_that_nobody_reads_hears_the_answer() {
         let (status, _) = stand.ask(&format!("{head} {}\r\n\r\n{body}", body.len())).await;
         assert_eq!(status, 401);
     }
+}
+
+#[tokio::test]
+async fn a_deploy_and_a_rollback_hold_their_connection() {
+    let (state, _folder) = state();
+    let hold = Hold::default();
+    let endless = Body::from_stream(stream::pending::<Result<Bytes, Infallible>>());
+    let deploying = plugins::deploy(
+        State(state.clone()),
+        Authorised,
+        Extension(Uploads::default()),
+        Extension(hold.clone()),
+        UrlPath("guest".to_owned()),
+        HeaderMap::new(),
+        endless,
+    );
+    let mut deploying = Box::pin(deploying);
+    assert!(deploying.as_mut().now_or_never().is_none());
+    assert!(hold.is_taken());
+    drop(deploying);
+    assert!(!hold.is_taken());
+    let (rolling_back, guest) = (Text(Vec::new()), UrlPath("guest".to_owned()));
+    let mut rolling_back = Box::pin(plugins::rollback(
+        State(state),
+        Authorised,
+        Extension(hold.clone()),
+        guest,
+        rolling_back,
+    ));
+    assert!(rolling_back.as_mut().now_or_never().is_none());
+    assert!(hold.is_taken());
 }
 
 #[tokio::test]

@@ -25,6 +25,9 @@ use crate::{
 /// An answer is larger than this only if whoever answers is no router.
 const MAX_ANSWER_BYTES: usize = 16 << 20;
 
+/// Shows what became of a deploy or a rollback.
+pub(super) const LOOK_AT_PLUGINS: &str = "waypost plugin list";
+
 /// Where the admin server is, and how the command shows that it may change something.
 #[derive(Debug, Clone, clap::Args)]
 pub(super) struct AdminOptions {
@@ -37,6 +40,9 @@ pub(super) struct AdminOptions {
     #[arg(long, value_name = "FILE", env = "WAYPOST_ADMIN_TOKEN_FILE")]
     token_file: Option<PathBuf>,
 }
+
+/// The command that shows what became of a change, if something was to change.
+type Look = Option<&'static str>;
 
 /// What the admin server says when it does not do what it was asked.
 #[derive(Debug, Deserialize)]
@@ -60,29 +66,43 @@ fn refusal(address: SocketAddr, status: StatusCode, body: &[u8]) -> anyhow::Erro
     }
 }
 
+/// What there is to say when a connection broke that stood.
+fn broken(address: SocketAddr, look: Look) -> String {
+    let then = match look {
+        Some(command) => format!("what was asked for may still be going on: see `{command}`"),
+        None => "ask again".to_owned(),
+    };
+    format!("the connection to {address} broke before its answer was there; {then}")
+}
+
 impl AdminOptions {
     /// Asks for something that changes nothing.
     pub(super) async fn get<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
-        self.ask(Request::builder().method(Method::GET).uri(path), Vec::new()).await
+        self.ask(Request::builder().method(Method::GET).uri(path), Vec::new(), None).await
     }
 
     /// Asks for what messages hold, showing the token.
     pub(super) async fn get_shown<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
-        self.ask(self.authorised(Method::GET, path)?, Vec::new()).await
+        self.ask(self.authorised(Method::GET, path)?, Vec::new(), None).await
     }
 
-    /// Asks for a change, showing the token.
+    /// Asks for a change, showing the token. `look` is the command that shows what became of it.
     pub(super) async fn post<T: DeserializeOwned>(
         &self,
         path: &str,
         body: Vec<u8>,
+        look: Look,
     ) -> anyhow::Result<T> {
-        self.ask(self.authorised(Method::POST, path)?, body).await
+        self.ask(self.authorised(Method::POST, path)?, body, look).await
     }
 
     /// Asks for the end of something, showing the token.
-    pub(super) async fn delete<T: DeserializeOwned>(&self, path: &str) -> anyhow::Result<T> {
-        self.ask(self.authorised(Method::DELETE, path)?, Vec::new()).await
+    pub(super) async fn delete<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        look: Look,
+    ) -> anyhow::Result<T> {
+        self.ask(self.authorised(Method::DELETE, path)?, Vec::new(), look).await
     }
 
     /// Sends an artefact, showing the token, with its signature if there is one.
@@ -96,7 +116,7 @@ impl AdminOptions {
         if let Some(signature) = signature {
             request = request.header(SIGNATURE_HEADER, BASE64_STANDARD.encode(signature));
         }
-        self.ask(request, artefact).await
+        self.ask(request, artefact, Some(LOOK_AT_PLUGINS)).await
     }
 
     /// Asks for an answer that goes on, showing the token, and hands on its lines until there are no more or
@@ -107,7 +127,7 @@ impl AdminOptions {
         mut line: impl FnMut(&[u8]) -> anyhow::Result<ControlFlow<()>>,
     ) -> anyhow::Result<()> {
         let Answer { address, response, driver: _driver } =
-            self.send(self.authorised(Method::GET, path)?, Vec::new()).await?;
+            self.send(self.authorised(Method::GET, path)?, Vec::new(), None).await?;
         let status = response.status();
         let body = Body::new(response.into_body());
         if status != StatusCode::OK {
@@ -140,11 +160,16 @@ impl AdminOptions {
         Ok(Request::builder().method(method).uri(path).header(AUTHORIZATION, bearer))
     }
 
-    async fn ask<T: DeserializeOwned>(&self, request: Builder, body: Vec<u8>) -> anyhow::Result<T> {
-        let Answer { address, response, driver: _driver } = self.send(request, body).await?;
+    async fn ask<T: DeserializeOwned>(
+        &self,
+        request: Builder,
+        body: Vec<u8>,
+        look: Look,
+    ) -> anyhow::Result<T> {
+        let Answer { address, response, driver: _driver } = self.send(request, body, look).await?;
         let status = response.status();
         let bytes = to_bytes(Body::new(response.into_body()), MAX_ANSWER_BYTES).await;
-        let bytes = bytes.with_context(|| self.unreachable(address))?;
+        let bytes = bytes.with_context(|| broken(address, look))?;
         if status == StatusCode::OK {
             let told = || format!("{address} answers like no router of this version");
             return serde_json::from_slice(&bytes).with_context(told);
@@ -152,7 +177,7 @@ impl AdminOptions {
         Err(refusal(address, status, &bytes))
     }
 
-    async fn send(&self, request: Builder, body: Vec<u8>) -> anyhow::Result<Answer> {
+    async fn send(&self, request: Builder, body: Vec<u8>, look: Look) -> anyhow::Result<Answer> {
         let address = self.address()?;
         let stream =
             TcpStream::connect(address).await.with_context(|| self.unreachable(address))?;
@@ -162,8 +187,7 @@ impl AdminOptions {
         driver.spawn(connection);
         let request = request.header(HOST, address.to_string()).header(CONTENT_LENGTH, body.len());
         let request = request.body(Body::from(body)).context("the request cannot be made")?;
-        let response =
-            sender.send_request(request).await.with_context(|| self.unreachable(address))?;
+        let response = sender.send_request(request).await.with_context(|| broken(address, look))?;
         Ok(Answer { address, response, driver })
     }
 

@@ -119,13 +119,13 @@ async fn reset(options: &Reset) -> Result<(), Failure> {
     };
     let path = format!("/api/v1/groups/{}/position", options.group);
     let body = serde_json::to_vec(&MoveGroup { to }).map_err(anyhow::Error::from)?;
-    let done: GroupOutcome = options.admin.post(&path, body).await?;
+    let done: GroupOutcome = options.admin.post(&path, body, Some("waypost group list")).await?;
     Ok(options.outcome.tell(&done, &format!("{} goes on from there", done.group))?)
 }
 
 async fn delete(options: &Delete) -> Result<(), Failure> {
     let path = format!("/api/v1/groups/{}", options.group);
-    let done: GroupOutcome = options.admin.delete(&path).await?;
+    let done: GroupOutcome = options.admin.delete(&path, Some("waypost group list")).await?;
     Ok(options.outcome.tell(&done, &format!("{} is no more", done.group))?)
 }
 

@@ -65,7 +65,7 @@ async fn list(options: &List) -> Result<(), Failure> {
 
 async fn forget(options: &Forget) -> Result<(), Failure> {
     let path = format!("/api/v1/progress/{}", options.route);
-    let done: KeptRouteStatus = options.admin.delete(&path).await?;
+    let done: KeptRouteStatus = options.admin.delete(&path, Some("waypost route list")).await?;
     Ok(options.outcome.tell(&done, &format!("forgotten: {}", line(&done)))?)
 }
 

@@ -116,7 +116,7 @@ async fn post<T: DeserializeOwned>(
     path: &str,
     body: Vec<u8>,
 ) -> anyhow::Result<T> {
-    admin.post(path, body).await
+    admin.post(path, body, Some("waypost dlq list")).await
 }
 
 fn tell(outcome: OutcomeOptions, left: &LettersLeft, done: &str) -> Result<(), Failure> {

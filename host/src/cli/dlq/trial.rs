@@ -28,7 +28,7 @@ pub(super) async fn run(
     loop {
         let asked = TryLetters { select: selection.clone(), version: version.to_owned() };
         let body = serde_json::to_vec(&asked).map_err(anyhow::Error::from)?;
-        let told: LetterTrials = admin.post("/api/v1/dlq/trial", body).await?;
+        let told: LetterTrials = admin.post("/api/v1/dlq/trial", body, None).await?;
         for trial in &told.trials {
             match format {
                 Format::Json => write_line(trial)?,

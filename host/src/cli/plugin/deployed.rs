@@ -9,7 +9,7 @@ use crate::{
     admin::{DeployOutcome, Plugins, RollbackOutcome},
     cli::{
         Failure,
-        admin::AdminOptions,
+        admin::{AdminOptions, LOOK_AT_PLUGINS},
         output::{Format, OutcomeOptions, short, write_line},
         print::write_out,
         progress::Progress,
@@ -140,7 +140,7 @@ pub(super) async fn rollback(options: &Rollback) -> Result<(), Failure> {
         Some(to) => serde_json::to_vec(&serde_json::json!({ "to": to }))?,
         None => Vec::new(),
     };
-    let done: RollbackOutcome = options.admin.post(&path, body).await?;
+    let done: RollbackOutcome = options.admin.post(&path, body, Some(LOOK_AT_PLUGINS)).await?;
     let RollbackOutcome { plugin, status } = &done;
     let (version, digest) = (&status.version, short(&status.digest));
     let pretty = format!("{plugin} {version} ({digest}) runs again in {}", stages(status));
