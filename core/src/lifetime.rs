@@ -76,8 +76,11 @@ impl Lifetimes {
     #[must_use]
     pub fn living(&self, batch: &Batch, ingest_ms: u64, now_ms: u64) -> Living {
         let age_ms = now_ms.saturating_sub(ingest_ms);
+        if age_ms == 0 {
+            return Living::All;
+        }
         let says = may_say(batch);
-        if age_ms == 0 || !(says || self.has_ttl) {
+        if !(says || self.has_ttl) {
             return Living::All;
         }
         if let (false, Some(topic)) = (says, batch.single_topic()) {
