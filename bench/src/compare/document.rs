@@ -52,8 +52,8 @@ fn write(text: &mut String, outcome: &Outcome) -> fmt::Result {
          The limit is a bare QUIC relay: the same bytes, TLS, windows and buffers through three processes, \
          with nothing decided\nabout them. It moved {:.0} messages of 128 B a second.\n\n\
          | scenario | of the limit | least to most | by CPU time | router CPU of the relay's | messages/s | p50, µs | p99, µs | \
-         p99.9, µs | p99 at half, µs | router memory, MB | lost | duplicated | out of order |\n\
-         | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
+         p99.9, µs | relay's p50, p99, µs | p99 at half, µs | router memory, MB | lost | duplicated | out of order |\n\
+         | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |",
         outcome.limit_msgs_per_s
     )?;
     for (name, figures) in &outcome.scenarios {
@@ -61,7 +61,7 @@ fn write(text: &mut String, outcome: &Outcome) -> fmt::Result {
     }
     text.push_str(
         "\nLatency is from when a message was due to when its consumer had it, at a tenth of the scenario's own peak, \
-         with batches\narriving at a constant rate; `p99 at half` is at half of the peak. `by CPU time` is the share of the \
+         with batches\narriving at a constant rate, and the relay's with the same load; `p99 at half` is at half of the peak. `by CPU time` is the share of the \
          limit in messages for\na second of CPU time of all three processes: what the share of its rate is where they have \
          the processors to themselves.\n\n",
     );
@@ -162,7 +162,7 @@ fn row(text: &mut String, name: &str, figures: &ScenarioFigures) -> fmt::Result 
     let range = figures.of_limit_range;
     writeln!(
         text,
-        "| `{name}` | {} | {} | {} | {} | {:.0} | {:.0} | {:.0} | {:.0} | {} | {} | {} | {} | {} |",
+        "| `{name}` | {} | {} | {} | {} | {:.0} | {:.0} | {:.0} | {:.0} | {} | {} | {} | {} | {} | {} |",
         ratio(figures.of_limit.map(|spread| spread.median)),
         range.map_or(String::new(), |(least, most)| format!("{least:.2} to {most:.2}")),
         ratio(figures.of_limit_by_cpu.map(|spread| spread.median)),
@@ -171,6 +171,10 @@ fn row(text: &mut String, name: &str, figures: &ScenarioFigures) -> fmt::Result 
         figures.p50_us,
         figures.p99_us,
         figures.p999_us,
+        figures
+            .limit_p50_us
+            .zip(figures.limit_p99_us)
+            .map_or(String::new(), |(p50, p99)| format!("{p50:.0}, {p99:.0}")),
         figures.p99_at_half_us.map_or(String::new(), |value| format!("{value:.0}")),
         figures
             .router_peak_bytes

@@ -52,7 +52,7 @@ pub(crate) struct Options {
 struct Compared {
     /// As fast as possible, each run beside the limit.
     peak: Series,
-    /// At a tenth of the median peak.
+    /// At a tenth of the median peak, and the limit at that rate where half of the peak is measured too.
     tenth: Series,
     /// At half of it.
     half: Option<Series>,
@@ -121,7 +121,11 @@ pub(crate) async fn run(options: Options, program: &Program) -> anyhow::Result<(
             series.runs.push(case.measure(program, &through).await?.into());
             anyhow::Ok(series)
         };
-        let tenth = paced(median * 0.1).await?;
+        let mut tenth = paced(median * 0.1).await?;
+        if plan.half(&peak.case()) {
+            let limit = Case { scenario: Scenario::Relay, ..tenth.case() };
+            tenth.limits.push(limit.measure(program, &through).await?.into());
+        }
         let half = if plan.half(&peak.case()) { Some(paced(median * 0.5).await?) } else { None };
         // Beyond its peak there would be nothing to see but a queue that grows.
         let floor = if plan.floor(&peak.case()) && median >= plan::FLOOR_RATE {

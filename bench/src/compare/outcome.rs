@@ -61,6 +61,9 @@ pub(super) struct ScenarioFigures {
     pub(super) p50_us: f64,
     pub(super) p99_us: f64,
     pub(super) p999_us: f64,
+    /// The relay's with the same load.
+    pub(super) limit_p50_us: Option<f64>,
+    pub(super) limit_p99_us: Option<f64>,
     pub(super) p99_at_half_us: Option<f64>,
     /// From when a message was due to its acknowledgement, at a tenth of the peak.
     pub(super) ack_p50_us: Option<f64>,
@@ -178,6 +181,7 @@ impl ScenarioFigures {
         let of_limit = peak.of_limit(rate);
         let acknowledgement = tenth.runs.first().and_then(|run| run.acknowledgement.clone());
         let latency = tenth.runs.first().map(|run| run.counted.latency.clone()).unwrap_or_default();
+        let limit = tenth.limits.first().map(|run| &run.counted.latency);
         let all: Vec<&Series> = [Some(peak), Some(tenth), half.as_ref(), floor.as_ref()]
             .into_iter()
             .flatten()
@@ -197,6 +201,8 @@ impl ScenarioFigures {
             p50_us: latency.p50_us,
             p99_us: latency.p99_us,
             p999_us: latency.p999_us,
+            limit_p50_us: limit.map(|latency| latency.p50_us),
+            limit_p99_us: limit.map(|latency| latency.p99_us),
             p99_at_half_us: half
                 .as_ref()
                 .and_then(|half| Some(half.runs.first()?.counted.latency.p99_us)),
@@ -259,7 +265,8 @@ mod tests {
         };
         let mut peak = series(&[(300, 1.2), (320, 1.6), (100, 0.5)]);
         peak.limits.extend([run(400, 1.6), run(400, 1.0), run(400, 1.0)]);
-        let (tenth, floor) = (series(&[(30, 0.1)]), Some(series(&[(40, 0.1)])));
+        let (mut tenth, floor) = (series(&[(30, 0.1)]), Some(series(&[(40, 0.1)])));
+        tenth.limits.push(run(30, 0.1));
         let compared = [Compared { peak, tenth, half: None, floor }];
         let peers = [
             (Peer::NatsFilter, PeerOutcome::Measured(series(&[(40, 1.0)]))),
@@ -284,7 +291,7 @@ mod tests {
         assert_eq!(filter["cpu_of_limit"], 2.0);
         assert_eq!(filter["lost"], 5);
         assert_eq!(filter["floor"]["msgs_per_s"], 20.0);
-        for name in ["p50_us", "p99_us", "duplicated", "out_of_order"] {
+        for name in ["p50_us", "p99_us", "limit_p50_us", "duplicated", "out_of_order"] {
             assert!(filter[name].is_number(), "{name}");
         }
         assert_eq!(object["peers"]["nats-filter"]["msgs_per_s"], 20.0);

@@ -53,7 +53,7 @@ pub(super) struct Plan {
 impl Plan {
     pub(super) fn full() -> Self {
         Self {
-            rounds: 5,
+            rounds: 3,
             time_for_rounds: Duration::MAX,
             seconds: 4.0,
             warm_up_seconds: 1.0,
