@@ -3,6 +3,7 @@
 
 mod all_at_once;
 mod artefacts;
+mod figures;
 mod one_by_one;
 mod traffic;
 
@@ -178,43 +179,4 @@ async fn series(router: &Router, start: &str) -> f64 {
     let metrics = router.admin("/metrics").await.expect("the admin server answers");
     let values = metrics.lines().filter_map(|line| line.strip_prefix(start)?.rsplit_once(' '));
     values.filter_map(|(_, value)| value.parse::<f64>().ok()).sum()
-}
-
-/// Publishes bad messages to a route again and again, as far as it takes them.
-async fn offend(client: Client, route: &'static str) {
-    loop {
-        publish(client.clone(), route.to_owned(), payloads(MESSAGES, |index| index % 7 == 3)).await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "prints what ordinary traffic feels of the offenders, and asserts nothing of it"]
-async fn ordinary_traffic_is_measured_quiet_beside_offenders_and_beside_open_breakers() {
-    const LONG: Duration = Duration::from_secs(10);
-    /// Tries are made after 1, 3, 7, 15 and 31 seconds, and then after 63.
-    const SETTLED: Duration = Duration::from_secs(35);
-    let (router, _folder) = router(USUAL).await;
-    let measure = async |what: &str| {
-        let ordinary = Ordinary::start(&router).await;
-        tokio::time::sleep(LONG).await;
-        let waits = ordinary.end().await;
-        println!("{what}: {} messages, p99 {:?}", waits.len(), p99(waits));
-    };
-    measure("quiet").await;
-    let client = router.client().await.expect("a connection");
-    tokio::spawn(offend(client.clone(), "sulk"));
-    for (name, ..) in BROKEN {
-        tokio::spawn(offend(client.clone(), name));
-    }
-    let open = async || router.metric("waypost_stage_breaker_open").await.expect("a series");
-    while open().await < (1 + BROKEN.len()) as f64 {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    measure("beside breakers that have just opened").await;
-    tokio::time::sleep(SETTLED.saturating_sub(LONG)).await;
-    measure("beside breakers that stay open").await;
-    for (mode, ..) in FATAL {
-        tokio::spawn(offend(client.clone(), mode));
-    }
-    measure("beside open breakers and offenders").await;
 }
