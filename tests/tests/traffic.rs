@@ -98,6 +98,38 @@ async fn routes_topics_and_connections_show_what_passes_and_who_listens() {
     router.stop().await.expect("it stops");
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_stream_behind_a_route_and_a_group_on_it_are_explained() {
+    let stream = "[storage]\nreserve_bytes = 0\n[[stream]]\nname = 'kept'\ntopics = ['load.out']\n";
+    let router =
+        Router::start(&format!("{stream}{CONFIG}"), &[("byte-filter", built_guest("byte-filter"))])
+            .await
+            .expect("the router starts");
+    let publish = finish(connected(&router, &["pub", "load.in.a"]), "keep").await;
+    assert!(publish.status.success(), "{}", text(&publish.stderr));
+    let take = ["sub", "load.out", "--group", "workers", "--count", "1", "--timeout", "60s"];
+    let taken = finish(connected(&router, &take), "").await;
+    assert!(taken.status.success(), "{}", text(&taken.stderr));
+
+    let (explanation, code) = explained(&router, "load.in.a").await;
+    assert_eq!(code, Some(0), "{explanation}");
+    for part in [
+        "load.out, from load\n  stream kept, which keeps it: 1 partition, 1 message\n",
+        "  group workers, which takes load.out: ",
+    ] {
+        assert!(explanation.contains(part), "{explanation} lacks {part}");
+    }
+    assert!(!explanation.contains("nothing takes it"), "{explanation}");
+    let explanation = told(&router, "/api/v1/topics/load.in.a").await;
+    for (place, name) in [("streams", "kept"), ("groups", "workers")] {
+        let [only] = explanation[place].as_array().expect("a list").as_slice() else {
+            panic!("one of {place}: {explanation}");
+        };
+        assert_eq!((&only["topic"], &only["name"]), (&"load.out".into(), &name.into()));
+    }
+    router.stop().await.expect("it stops");
+}
+
 #[tokio::test]
 async fn who_taps_sees_each_stages_verdict_and_what_left() {
     let router = Router::start(CONFIG, &[("byte-filter", built_guest("byte-filter"))])

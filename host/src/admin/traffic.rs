@@ -110,7 +110,7 @@ pub(super) async fn topics(State(state): State<AdminState>) -> Result<Json<Topic
     Ok(Json(Topics { topics: router.topic_status() }))
 }
 
-/// What a message on a topic would meet: routes, stages and subscriptions.
+/// What a message on a topic would meet: streams, routes, stages, subscriptions and groups.
 #[utoipa::path(
     get,
     path = "/api/v1/topics/{topic}",
@@ -126,11 +126,10 @@ pub(super) async fn explain(
     State(state): State<AdminState>,
     Path(topic): Path<String>,
 ) -> Result<Json<Explanation>, Refused> {
-    let (router, _, streams, ..) = state.traffic.of()?;
+    let (router, _, streams, groups, _) = state.traffic.of()?;
     let topic = Topic::parse(&topic)
         .map_err(|error| Refused::new(StatusCode::BAD_REQUEST, error.to_string()))?;
-    let stream = streams.explain(topic.as_str());
-    Ok(Json(Explanation { stream, ..router.explain(&topic) }))
+    Ok(Json(router.explain(&topic).with(streams, groups.status())))
 }
 
 /// Every stream, with what its partitions hold, and what all of them take of the disk.

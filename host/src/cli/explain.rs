@@ -1,6 +1,6 @@
 //! `waypost explain`: what a message on a topic would meet in a running router.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::fmt::Write as _;
 
 use waypost_protocol::Topic;
 
@@ -11,7 +11,7 @@ use super::{
     output::{Format, counted, short, write_line},
     print::write_out,
 };
-use crate::router::{BreakerStatus, Explanation, RouteStatus};
+use crate::router::{BreakerStatus, ExplainedGroup, ExplainedStream, Explanation, RouteStatus};
 
 /// What to explain.
 #[derive(Debug, clap::Args)]
@@ -44,7 +44,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
 /// Each topic that the message has on its way, with what it meets there.
 fn told(explanation: &Explanation) -> String {
     let mut text = String::new();
-    for (topic, origins) in topics(explanation) {
+    for (topic, origins) in explanation.topics() {
         let from = match origins.as_slice() {
             [] => String::new(),
             routes => format!(", from {}", routes.join(", ")),
@@ -53,10 +53,11 @@ fn told(explanation: &Explanation) -> String {
         // A string takes any text.
         let _ = writeln!(text, "{topic}{from}");
         let empty = text.len();
-        if let Some(stream) = explanation.stream.as_ref().filter(|_| start == 0) {
+        for ExplainedStream { stream, .. } in
+            explanation.streams.iter().filter(|each| each.topic == topic)
+        {
             let partitions = counted(stream.partitions.len() as u64, "partition");
-            let messages = stream.partitions.iter().map(|each| each.messages).sum();
-            let messages = counted(messages, "message");
+            let messages = counted(stream.held_messages(), "message");
             let _ = writeln!(
                 text,
                 "  stream {}, which keeps it: {partitions}, {messages}",
@@ -77,31 +78,24 @@ fn told(explanation: &Explanation) -> String {
                 subscription.waiting_messages
             );
         }
+        for ExplainedGroup { group, .. } in
+            explanation.groups.iter().filter(|each| each.topic == topic)
+        {
+            let members = counted(group.members.len() as u64, "member");
+            let _ = writeln!(
+                text,
+                "  group {}, which takes {}: {members}, {} not done",
+                group.name,
+                group.pattern,
+                counted(group.lag, "message")
+            );
+        }
         if text.len() == empty {
             let what = if start == 0 { "it is committed as unrouted" } else { "it ends here" };
             let _ = writeln!(text, "  nothing takes it: {what}");
         }
     }
     text
-}
-
-/// The topics in the order in which the message gets them, with the routes that give them.
-fn topics(explanation: &Explanation) -> Vec<(&str, Vec<&str>)> {
-    let mut order = vec![explanation.topic.as_str()];
-    let mut origins: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-    for each in &explanation.routes {
-        let Some(to) = each.route.to.as_deref() else {
-            continue;
-        };
-        if !order.contains(&to) {
-            order.push(to);
-        }
-        let origins = origins.entry(to).or_default();
-        if !origins.contains(&each.route.name.as_str()) {
-            origins.push(&each.route.name);
-        }
-    }
-    order.into_iter().map(|topic| (topic, origins.remove(topic).unwrap_or_default())).collect()
 }
 
 fn tell_route(text: &mut String, route: &RouteStatus) {
@@ -208,8 +202,8 @@ mod tests {
             route: route.clone(),
         };
         let explanation = Explanation {
-            stream: None,
             topic: "quakes.raw".to_owned(),
+            streams: vec![kept("quakes.strong")],
             routes: vec![
                 met(0, "quakes.raw", &strong),
                 met(0, "quakes.raw", &split),
@@ -219,6 +213,7 @@ mod tests {
                 topic: "quakes.strong".to_owned(),
                 subscription: listener,
             }],
+            groups: vec![group("quakes.strong")],
         };
         insta::assert_snapshot!(told(&explanation), @r"
         quakes.raw
@@ -230,17 +225,39 @@ mod tests {
             stage keep: filter-json 1.2.0 (abababababab), breaker open: messages wait
             to where its stages say
         quakes.strong, from strong
+          stream kept, which keeps it: 1 partition, 3 messages
           route split, which takes quakes.*, 1 lane
             stage keep: filter-json 1.2.0 (abababababab), breaker open: messages wait
             to where its stages say
           subscription 4 of connection 2 to quakes.>, 7 waiting
+          group alarms, which takes quakes.>: 0 members, 5 messages not done
         ");
+    }
+
+    fn kept(topic: &str) -> ExplainedStream {
+        let stream = serde_json::json!({
+            "topic": topic, "name": "kept", "topics": ["quakes.strong"], "fsync": "group",
+            "partitions": [{
+                "partition": 0, "first_offset": 4, "next_offset": 7, "messages": 3, "bytes": 300,
+            }],
+        });
+        serde_json::from_value(stream).expect("it is one")
+    }
+
+    fn group(topic: &str) -> ExplainedGroup {
+        let group = serde_json::json!({
+            "topic": topic, "name": "alarms", "pattern": "quakes.>", "is_durable": true, "lag": 5,
+            "in_flight": 0, "members": [], "partitions": [],
+        });
+        serde_json::from_value(group).expect("it is one")
     }
 
     #[test]
     fn a_topic_that_nothing_takes_is_told_as_such() {
-        let (topic, routes, subscriptions) = ("lost".to_owned(), Vec::new(), Vec::new());
-        let text = told(&Explanation { topic, stream: None, routes, subscriptions });
+        let explanation = serde_json::json!({
+            "topic": "lost", "streams": [], "routes": [], "subscriptions": [], "groups": [],
+        });
+        let text = told(&serde_json::from_value(explanation).expect("it is one"));
         assert_eq!(text, "lost\n  nothing takes it: it is committed as unrouted\n");
     }
 }

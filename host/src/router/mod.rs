@@ -46,8 +46,8 @@ pub use queue::{Delivery, Received};
 use queue::{QueueReceiver, QueueSender};
 use routes::Routes;
 pub use status::{
-    BreakerStatus, ExplainedRoute, ExplainedSubscription, Explanation, RouteStage, RouteStatus,
-    StageStatus, SubscriptionStatus, TopicStatus,
+    BreakerStatus, ExplainedGroup, ExplainedRoute, ExplainedStream, ExplainedSubscription,
+    Explanation, RouteStage, RouteStatus, StageStatus, SubscriptionStatus, TopicStatus,
 };
 pub use tail::Tails;
 pub(crate) use tap::shown_verdict;

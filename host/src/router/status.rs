@@ -11,7 +11,10 @@ use waypost_core::{Destination, MetRoute, RouteDefinition, RouteName, StageName,
 use waypost_protocol::{Pattern, Topic};
 
 use super::{Plan, Router, RouterMetrics, durable::RoutePartition, outlet::hex, stage::Stage};
-use crate::streams::StreamStatus;
+use crate::{
+    groups::GroupStatus,
+    streams::{StreamStatus, Streams},
+};
 
 /// A route as it runs at this moment, with what it has counted since the router started.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -157,13 +160,67 @@ pub struct SubscriptionStatus {
 pub struct Explanation {
     /// The topic.
     pub topic: String,
-    /// The stream that keeps it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stream: Option<StreamStatus>,
+    /// The streams that keep it on its way: on this topic, or on one that a route leads to.
+    pub streams: Vec<ExplainedStream>,
     /// The routes that take it, then those that take what these lead to, and so on.
     pub routes: Vec<ExplainedRoute>,
-    /// Who gets it on its way: on this topic, or on one that a route leads to.
+    /// Who gets it on its way.
     pub subscriptions: Vec<ExplainedSubscription>,
+    /// The groups that one member each gets it of.
+    pub groups: Vec<ExplainedGroup>,
+}
+
+impl Explanation {
+    /// The topics in the order in which the message gets them, with the routes that give them.
+    pub(crate) fn topics(&self) -> Vec<(&str, Vec<&str>)> {
+        let mut topics = vec![(self.topic.as_str(), Vec::new())];
+        for ExplainedRoute { route, .. } in &self.routes {
+            let Some(to) = route.to.as_deref() else {
+                continue;
+            };
+            let name = route.name.as_str();
+            match topics.iter_mut().find(|(topic, _)| *topic == to) {
+                Some((_, origins)) if origins.contains(&name) => {}
+                Some((_, origins)) => origins.push(name),
+                None => topics.push((to, vec![name])),
+            }
+        }
+        topics
+    }
+
+    /// The same with the streams and groups that have something to do with its topics.
+    pub(crate) fn with(self, streams: &Streams, groups: Vec<GroupStatus>) -> Self {
+        let topics: Vec<String> =
+            self.topics().into_iter().map(|(topic, _)| topic.to_owned()).collect();
+        let kept = topics.iter().filter_map(|topic| {
+            Some(ExplainedStream { topic: topic.clone(), stream: streams.explain(topic)? })
+        });
+        let taken = topics.iter().flat_map(|topic| {
+            let takers = groups.iter().filter(|group| takes(&group.pattern, topic));
+            takers.map(|group| ExplainedGroup { topic: topic.clone(), group: group.clone() })
+        });
+        Self { streams: kept.collect(), groups: taken.collect(), ..self }
+    }
+}
+
+/// A stream that would keep a message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ExplainedStream {
+    /// The topic that the message has by then.
+    pub topic: String,
+    /// The stream.
+    #[serde(flatten)]
+    pub stream: StreamStatus,
+}
+
+/// A group that would take a message.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ExplainedGroup {
+    /// The topic that the message has by then.
+    pub topic: String,
+    /// The group.
+    #[serde(flatten)]
+    pub group: GroupStatus,
 }
 
 /// A route that a message would meet.
@@ -193,6 +250,10 @@ pub struct ExplainedSubscription {
 struct Held {
     bytes: usize,
     partitions: Vec<RoutePartition>,
+}
+
+fn takes(pattern: &str, topic: &str) -> bool {
+    Pattern::parse(pattern).is_ok_and(|pattern| pattern.matches(topic))
 }
 
 impl Router {
@@ -245,7 +306,8 @@ impl Router {
         topics.into_iter().map(|(pattern, topic)| TopicStatus { pattern, ..topic }).collect()
     }
 
-    /// What a message on this topic would meet, as far as that is known before there is one.
+    /// The routes and subscriptions that a message on this topic would meet, as far as that is known before there is
+    /// one.
     #[must_use]
     pub fn explain(&self, topic: &Topic) -> Explanation {
         let plans = self.0.plans.all();
@@ -263,12 +325,9 @@ impl Router {
             Destination::FromPlugin => None,
         }));
         let all = self.subscription_status();
-        let listens = |topic: &Topic, subscription: &SubscriptionStatus| {
-            let pattern = Pattern::parse(&subscription.pattern);
-            pattern.is_ok_and(|pattern| pattern.matches(topic.as_str()))
-        };
         let reached = topics.iter().flat_map(|topic| {
-            let subscriptions = all.iter().filter(|subscription| listens(topic, subscription));
+            let listens = |each: &&SubscriptionStatus| takes(&each.pattern, topic.as_str());
+            let subscriptions = all.iter().filter(listens);
             subscriptions.map(|subscription| ExplainedSubscription {
                 topic: topic.as_str().to_owned(),
                 subscription: subscription.clone(),
@@ -276,9 +335,10 @@ impl Router {
         });
         Explanation {
             topic: topic.as_str().to_owned(),
-            stream: None,
+            streams: Vec::new(),
             routes: routes.collect(),
             subscriptions: reached.collect(),
+            groups: Vec::new(),
         }
     }
 
