@@ -95,14 +95,19 @@ fn a_new_plugin_of_every_role_passes_its_tests_and_gives_the_verdicts_that_its_r
             let mut command = waypost(&arguments);
             run(command.args(["--config", config]).args(more).current_dir(&author))
         };
-        let good = tested(&["--expect", "expected.ndjson"]);
-        assert!(good.status.success(), "{role}: {}{}", text(&good.stdout), text(&good.stderr));
+        for output in ["json", "pretty"] {
+            let good = tested(&["--expect", "expected.ndjson", "--output", output]);
+            assert!(good.status.success(), "{role}: {}{}", text(&good.stdout), text(&good.stderr));
+        }
         let readme = fs::read_to_string(author.join("README.md")).expect("it is there");
         assert!(readme.contains(config), "the README's command is the one that was run");
 
-        let bad = tested(&["--expect", "sample.ndjson"]);
+        let expected = fs::read_to_string(author.join("expected.ndjson")).expect("it is there");
+        let wrong = expected.replacen("\"line\":1", "\"line\":7", 1);
+        fs::write(author.join("wrong.ndjson"), wrong).expect("the folder takes a file");
+        let bad = tested(&["--expect", "wrong.ndjson", "--output", "pretty"]);
         assert_eq!(bad.status.code(), Some(1), "{}", text(&bad.stderr));
-        assert!(text(&bad.stderr).contains("@@ 1 @@\n-{\"sensor\""), "{}", text(&bad.stderr));
+        assert!(text(&bad.stderr).contains("@@ 1 @@\n-{\"line\":7"), "{}", text(&bad.stderr));
         let refused = run(waypost(&arguments).current_dir(&author));
         assert_eq!(refused.status.code(), Some(1), "a plugin that wants a configuration has none");
         assert!(text(&refused.stderr).contains("missing field"), "{}", text(&refused.stderr));
@@ -146,7 +151,7 @@ fn what_cannot_be_made_or_built_is_refused_with_what_mends_it() {
         (&["test", "felt.wasm"], 2, "--input"),
         (&["test", "felt.wasm", "--input", "-"], 1, "waypost plugin build"),
         (&["test", "felt.wasm", "--input", "-", "--config", "{"], 2, "@"),
-        (&["test", "felt.wasm", "--input", "-", "--expect", "e"], 1, "--expect"),
+        (&["test", "felt.wasm", "--input", "-", "--expect", "e"], 1, "--output json"),
     ] {
         let output = run(waypost(&[&["plugin"], arguments].concat()).current_dir(path));
         let stderr = text(&output.stderr);

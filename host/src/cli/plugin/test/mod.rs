@@ -56,8 +56,7 @@ pub(in crate::cli) struct Test {
     /// What the plugin may import, with commas between; log and metrics, as in a router, if not said.
     #[arg(long, value_name = "IMPORTS", value_delimiter = ',')]
     grants: Option<Vec<Interface>>,
-    /// Fail unless what is printed is what this file holds; its form is json, if --output does not say
-    /// another.
+    /// Fail unless the verdicts are those that this file holds, in the form that --output json prints.
     #[arg(long, value_name = "FILE")]
     expect: Option<PathBuf>,
     /// How to print a verdict; pretty on a terminal and json elsewhere, if not said.
@@ -96,13 +95,6 @@ impl Configuration {
 }
 
 impl Test {
-    fn format(&self) -> Format {
-        match self.output {
-            None if self.expect.is_some() => Format::Json,
-            said => Format::or_default(said),
-        }
-    }
-
     /// What a router's configuration lets a plugin have, apart from what is granted here.
     fn policy(&self) -> PluginPolicy {
         let policy = PluginPolicy::default();
@@ -171,7 +163,7 @@ async fn print_all(
     mut batches: Batches,
     mut expected: Option<Expected>,
 ) -> Result<Tally, Failure> {
-    let format = options.format();
+    let format = Format::or_default(options.output);
     let colours = Colours::of_stdout();
     let mut out = BufWriter::new(io::stdout().lock());
     let mut trial = Trial::new(version);
@@ -186,9 +178,7 @@ async fn print_all(
                 tally.count(&entry.outcome);
                 entry.write(&mut out, format, colours)?;
                 if let Some(expected) = &mut expected {
-                    let mut text = Vec::new();
-                    entry.write(&mut text, format, Colours::default())?;
-                    expected.compare(&String::from_utf8_lossy(&text));
+                    expected.compare(&entry.json());
                 }
             }
             // Whoever reads along sees what is known.

@@ -86,7 +86,7 @@ impl<'a> Entry<'a> {
         }
     }
 
-    fn json(&self) -> Value {
+    pub(super) fn json(&self) -> Value {
         let mut object = match &self.outcome {
             Outcome::Verdict { verdict, emitted, error, waits } => {
                 let mut object = match verdict {
