@@ -143,7 +143,7 @@ fn what_cannot_be_made_or_built_is_refused_with_what_mends_it() {
     fs::write(path.join("something"), "").expect("the folder takes a file");
     for (arguments, code, told) in [
         (&["new", "Felt", "--role", "filter"][..], 2, "a-z 0-9 -"),
-        (&["new", "felt"], 2, "--role"),
+        (&["new", "felt"], 2, "--role <filter|transform|router>"),
         (&["new", "felt", "--role", "filter", "--path", "."], 1, "--path"),
         (&["new", "felt", "--role", "filter", "--sdk", "."], 1, "plugin-sdk"),
         (&["build"], 1, "waypost plugin new"),

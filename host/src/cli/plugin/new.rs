@@ -23,7 +23,7 @@ pub(in crate::cli) struct New {
     #[arg(value_parser = name)]
     name: PluginName,
     /// What it does with a message.
-    #[arg(long, value_enum)]
+    #[arg(long, value_enum, value_name = "filter|transform|router")]
     role: Role,
     /// The crate's folder; the name, if not said.
     #[arg(long, value_name = "DIR")]
