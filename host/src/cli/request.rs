@@ -11,7 +11,7 @@ use super::{
     Failure,
     connection::{ConnectionOptions, init_log, runtime},
     print::{Format, Printed, Printer},
-    values::{destination, duration, header, open},
+    values::{destination, header, open, patience},
 };
 
 /// What to ask.
@@ -27,7 +27,7 @@ pub(super) struct Options {
     #[arg(long, default_value = "-")]
     file: PathBuf,
     /// How long to wait for the reply, as in 500ms, 10s or 2m.
-    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = duration)]
+    #[arg(long, value_name = "TIME", default_value = "5s", value_parser = patience)]
     timeout: Duration,
     /// A header of the request, as NAME=VALUE; may stand several times.
     #[arg(long = "header", value_name = "NAME=VALUE", value_parser = header)]

@@ -12,7 +12,7 @@ use super::{
     connection::{ConnectionOptions, init_log, runtime},
     output::counted,
     print::{Format, Printed, Printer},
-    values::{duration, place},
+    values::{patience, place},
 };
 
 /// How long a reader of standard output has for the last lines when the time is over.
@@ -40,7 +40,7 @@ pub(super) struct Options {
     #[arg(long, value_name = "N")]
     count: Option<u64>,
     /// End after so long, as in 500ms, 10s or 2m. With --count it is a failure not to have them by then.
-    #[arg(long, value_name = "TIME", value_parser = duration)]
+    #[arg(long, value_name = "TIME", value_parser = patience)]
     timeout: Option<Duration>,
     /// How to print a message; pretty on a terminal and json elsewhere, if not said.
     #[arg(long, value_enum)]

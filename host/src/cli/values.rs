@@ -1,6 +1,6 @@
 //! Values that several commands take: headers, times, and where bytes come from.
 
-use std::{path::Path, time::Duration};
+use std::{io, path::Path, time::Duration};
 
 use anyhow::Context as _;
 use tokio::io::{AsyncBufRead, BufReader};
@@ -100,6 +100,14 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_millis(number.saturating_mul(milliseconds)))
 }
 
+/// How long to wait: as [`duration`], and not for no time at all.
+pub(super) fn patience(text: &str) -> Result<Duration, String> {
+    match duration(text)? {
+        Duration::ZERO => Err("nothing comes in no time; write at least 1ms".to_owned()),
+        duration => Ok(duration),
+    }
+}
+
 /// As [`duration`], within what a message may live.
 pub(super) fn time_to_live(text: &str) -> Result<Duration, String> {
     let duration = duration(text)?;
@@ -111,8 +119,15 @@ pub(super) async fn open(path: &Path) -> anyhow::Result<Box<dyn AsyncBufRead + U
     if path.as_os_str() == "-" {
         return Ok(Box::new(BufReader::new(tokio::io::stdin())));
     }
-    let file = tokio::fs::File::open(path).await;
-    let file = file.with_context(|| path.display().to_string())?;
+    let opened = async {
+        let file = tokio::fs::File::open(path).await?;
+        // A folder can be opened, and fails without its name when it is read.
+        match file.metadata().await?.is_dir() {
+            true => Err(io::Error::from(io::ErrorKind::IsADirectory)),
+            false => Ok(file),
+        }
+    };
+    let file = opened.await.with_context(|| format!("{} cannot be read", path.display()))?;
     Ok(Box::new(BufReader::new(file)))
 }
 
@@ -130,6 +145,23 @@ mod tests {
         for text in ["", "s", "-1s", "1d", "1.5s"] {
             duration(text).expect_err(text);
         }
+    }
+
+    #[test]
+    fn nobody_waits_for_no_time() {
+        assert_eq!(patience("1ms"), Ok(Duration::from_millis(1)));
+        for text in ["0", "0ms", "0h", "soon"] {
+            patience(text).expect_err(text);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_folder_is_no_file_and_is_named() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let refused = open(folder.path()).await.map(drop).expect_err("it is a folder");
+        let told = format!("{refused:#}");
+        assert!(told.contains(&*folder.path().to_string_lossy()), "{told}");
+        assert!(told.contains("directory"), "{told}");
     }
 
     #[test]
