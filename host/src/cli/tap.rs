@@ -82,7 +82,7 @@ async fn watch(options: &Options) -> anyhow::Result<()> {
         let sight = match told {
             TapLine::Seen(sight) => sight,
             TapLine::PassedOver { passed_over } => {
-                eprintln!("{} passed without being looked at", counted(passed_over, "message"));
+                eprintln!("{passed_over} more went by; narrow the pattern, or raise --per-second");
                 return Ok(ControlFlow::Continue(()));
             }
         };
