@@ -45,7 +45,8 @@ pub enum TopicError {
     EmptyLevel(usize),
     /// A byte that no level may contain.
     #[error(
-        "a topic has the byte {byte:#04x} at position {position}; levels are made of A-Z a-z 0-9 _ -"
+        "a topic has {} at byte {position}, counted from 0; levels are made of A-Z a-z 0-9 _ -",
+        Shown(*byte)
     )]
     BadByte {
         /// The byte itself.
@@ -53,6 +54,20 @@ pub enum TopicError {
         /// Where it stands, from zero.
         position: usize,
     },
+}
+
+/// A byte as people know it.
+struct Shown(u8);
+
+impl fmt::Display for Shown {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            byte if byte.is_ascii_graphic() => write!(formatter, "{:?}", char::from(byte)),
+            b' ' => formatter.write_str("a space"),
+            byte if byte.is_ascii() => write!(formatter, "the control character {byte:#04x}"),
+            _ => formatter.write_str("a character that is not ASCII"),
+        }
+    }
 }
 
 impl TopicError {
@@ -371,6 +386,19 @@ mod tests {
             let (first, second) = (parsed(one), parsed(other));
             assert_eq!(first.overlaps(&second), expected, "{one} and {other}");
             assert_eq!(second.overlaps(&first), expected, "{other} and {one}");
+        }
+    }
+
+    #[test]
+    fn a_byte_that_no_level_has_is_told_as_people_know_it() {
+        let told = |text: &str| check_topic(text.as_bytes()).expect_err(text).to_string();
+        for (text, shown) in [
+            ("a.*", "'*' at byte 2"),
+            ("a b", "a space at byte 1"),
+            ("a\n", "the control character 0x0a at byte 1"),
+            ("a.\u{e9}", "a character that is not ASCII at byte 2"),
+        ] {
+            assert!(told(text).starts_with(&format!("a topic has {shown}, ")), "{}", told(text));
         }
     }
 

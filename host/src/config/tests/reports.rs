@@ -163,7 +163,7 @@ fn names_patterns_and_topics_are_told_their_grammar() {
     waypost.toml:4:6: route.to is "a..b", not a topic: level 2 of a topic is empty; hint: put one dot between two levels and none at the ends
     waypost.toml:6:8: route.name is "", which is no name; hint: write a name of 1 to 64 characters of a-z 0-9 - in quotes
     waypost.toml:7:8: route.from is "b*", not a pattern: level 1 of a pattern mixes a wildcard with other characters; hint: a wildcard is a whole level
-    waypost.toml:8:6: route.to is "a.*", not a topic: a topic has the byte 0x2a at position 2; hint: levels are made of A-Z a-z 0-9 _ -
+    waypost.toml:8:6: route.to is "a.*", not a topic: a topic has '*' at byte 2, counted from 0; hint: levels are made of A-Z a-z 0-9 _ -
     waypost.toml:10:8: route.stage.name is "a_b", which is no name; hint: write a name of 1 to 64 characters of a-z 0-9 - in quotes
     waypost.toml:11:10: route.stage.plugin is "x/../y", which is no name; hint: write a name of 1 to 64 characters of a-z 0-9 - in quotes
     "#);
