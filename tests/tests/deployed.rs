@@ -110,6 +110,8 @@ async fn an_operator_deploys_lists_and_rolls_back() {
     assert_eq!(back["plugin"], "byte-filter");
     router.restart().await.expect("it starts again");
     assert_eq!(router.digest_of("byte-filter").await.expect("it runs"), second_digest);
+    let text = said(&router, &["rollback", "byte-filter", "--to", prefix], 1).await;
+    assert!(text.contains("runs already"), "{text}");
     router.stop().await.expect("it drains");
 }
 

@@ -55,6 +55,15 @@ pub enum NoVersion {
     /// The one that runs is the first of those that are kept.
     #[error("there is no version before the one that runs; deploy one that works")]
     NothingBefore,
+    /// Those that are kept from before were rolled back themselves.
+    #[error(
+        "every kept version before the one that runs was rolled back; name one with --to, as waypost plugin list shows \
+         them, or deploy one that works"
+    )]
+    RolledBack,
+    /// It runs.
+    #[error("the version {0} runs already")]
+    Runs(Digest),
     /// No kept version begins with this.
     #[error("no kept version has a digest that begins with {0}; see waypost plugin list")]
     Unknown(String),
@@ -110,7 +119,7 @@ impl History {
         }
         match self.versions.iter().rev().find(|known| known.version == name) {
             Some(known) => Ok(known.digest),
-            None => self.target(Some(name)),
+            None => self.beginning(name).map(|known| known.digest),
         }
     }
 
@@ -119,18 +128,32 @@ impl History {
     ///
     /// # Errors
     ///
-    /// There is none, or more than one.
+    /// There is none, more than one, or it runs.
     pub fn target(&self, to: Option<&str>) -> Result<Digest, NoVersion> {
         let Some(prefix) = to else {
             let before =
                 self.versions.iter().rev().skip_while(|known| self.active != Some(known.digest));
-            let found = before.skip(1).find(|known| known.rolled_back.is_none());
-            return found.map(|known| known.digest).ok_or(NoVersion::NothingBefore);
+            let (mut before, mut none) = (before.skip(1), NoVersion::NothingBefore);
+            let found = before.find(|known| {
+                let is_good = known.rolled_back.is_none();
+                if !is_good {
+                    none = NoVersion::RolledBack;
+                }
+                is_good
+            });
+            return found.map(|known| known.digest).ok_or(none);
         };
+        match self.beginning(prefix)? {
+            known if self.active == Some(known.digest) => Err(NoVersion::Runs(known.digest)),
+            known => Ok(known.digest),
+        }
+    }
+
+    fn beginning(&self, prefix: &str) -> Result<&KeptVersion, NoVersion> {
         let begins = |known: &&KeptVersion| known.digest.to_string().starts_with(prefix);
         let mut found = self.versions.iter().filter(begins);
         match (found.next(), found.next()) {
-            (Some(known), None) => Ok(known.digest),
+            (Some(known), None) => Ok(known),
             (None, _) => Err(NoVersion::Unknown(prefix.to_owned())),
             (Some(_), Some(_)) => Err(NoVersion::Ambiguous(prefix.to_owned())),
         }
@@ -177,12 +200,15 @@ mod tests {
         let again =
             first.accepted(version(2, Via::Deploy), 10).accepted(version(3, Via::Deploy), 10);
         assert_eq!(again.target(None), Ok(Digest([2; 32])), "it was deployed again on purpose");
+        let third = back(&third).expect("1 is there").accepted(version(1, Via::Deploy), 10);
+        assert_eq!(third.target(None), Err(NoVersion::RolledBack));
     }
 
     #[test]
     fn a_version_is_found_by_the_beginning_of_its_digest() {
         let history = history(&[0x11, 0x12, 0x21]);
-        assert_eq!(history.target(Some("2")), Ok(Digest([0x21; 32])));
+        assert_eq!(history.target(Some("11")), Ok(Digest([0x11; 32])));
+        assert_eq!(history.target(Some("2")), Err(NoVersion::Runs(Digest([0x21; 32]))));
         assert_eq!(history.target(Some("1")), Err(NoVersion::Ambiguous("1".into())));
         assert_eq!(history.target(Some("3")), Err(NoVersion::Unknown("3".into())));
     }

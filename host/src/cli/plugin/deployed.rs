@@ -56,7 +56,7 @@ pub(crate) struct Rollback {
     #[arg(value_parser = plugin)]
     plugin: PluginName,
     /// The version to go back to, by the beginning of its digest; otherwise the one that ran before.
-    #[arg(long, value_name = "DIGEST")]
+    #[arg(long, value_name = "DIGEST", value_parser = beginning)]
     to: Option<String>,
     #[command(flatten)]
     outcome: OutcomeOptions,
@@ -82,6 +82,16 @@ fn stage(text: &str) -> Result<Stage, String> {
 
 fn plugin(text: &str) -> Result<PluginName, String> {
     PluginName::parse(text).map_err(|error| error.to_string())
+}
+
+/// The beginning of a digest.
+fn beginning(text: &str) -> Result<String, String> {
+    match text.is_empty() || !text.bytes().all(|byte| byte.is_ascii_hexdigit()) {
+        true => {
+            Err("write the first digits of a digest, as waypost plugin list shows it".to_owned())
+        }
+        false => Ok(text.to_ascii_lowercase()),
+    }
 }
 
 pub(super) async fn list(options: &List) -> Result<(), Failure> {
@@ -266,6 +276,14 @@ mod tests {
         filter-json  17       111111111111  90 s   quakes/keep  3      1000      1             2.5 µs       1.06 MiB  open
         filter-json 18 (121212121212) is kept, rolled back: it failed
         ");
+    }
+
+    #[test]
+    fn a_digest_is_known_by_its_first_digits() {
+        assert_eq!(beginning("0A9f"), Ok("0a9f".to_owned()));
+        for wrong in ["", "1.0.0", "latest"] {
+            beginning(wrong).expect_err(wrong);
+        }
     }
 
     #[test]
