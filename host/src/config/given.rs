@@ -6,12 +6,18 @@ use config::{ConfigError, Environment, Map, Source as _};
 
 use super::problem::{Place, Problem};
 
-/// What the name of every variable of ours begins with.
+/// What the name of every variable that sets a key begins with.
 pub(super) const PREFIX: &str = "WAYPOST__";
+/// What the name of a variable begins with that was perhaps meant to set one.
+pub(super) const NEARLY: &str = "WAYPOST_";
 
 /// Values that stand over the file's.
 #[derive(Debug, Default)]
-pub(super) struct Given(BTreeMap<String, Entry>);
+pub(super) struct Given {
+    entries: BTreeMap<String, Entry>,
+    /// Variables that set nothing.
+    others: Vec<String>,
+}
 
 #[derive(Debug)]
 struct Entry {
@@ -21,7 +27,7 @@ struct Entry {
 }
 
 impl Given {
-    /// Takes the variables, then the flags. Variables without our prefix are none of our business.
+    /// Takes the variables, then the flags.
     pub(super) fn new(
         environment: &[(String, String)],
         overrides: &[(String, String)],
@@ -31,6 +37,7 @@ impl Given {
         let mut variables = Map::new();
         for (name, text) in environment {
             let Some(rest) = name.strip_prefix(PREFIX) else {
+                given.others.push(name.clone());
                 continue;
             };
             if rest.chars().any(char::is_lowercase) {
@@ -54,12 +61,12 @@ impl Given {
     }
 
     fn insert(&mut self, key: String, text: &str, place: Place) {
-        self.0.insert(key, Entry { text: text.to_owned(), place, used: false });
+        self.entries.insert(key, Entry { text: text.to_owned(), place, used: false });
     }
 
     /// What is given for a key; it counts as known from then on.
     pub(super) fn take(&mut self, key: &str) -> Option<(String, Place)> {
-        let entry = self.0.get_mut(key)?;
+        let entry = self.entries.get_mut(key)?;
         entry.used = true;
         Some((entry.text.clone(), entry.place.clone()))
     }
@@ -68,7 +75,7 @@ impl Given {
     pub(super) fn names_under(&self, key: &str) -> Vec<(String, Place)> {
         let prefix = format!("{key}.");
         let mut names: Vec<(String, Place)> = Vec::new();
-        for (path, entry) in &self.0 {
+        for (path, entry) in &self.entries {
             let Some((name, _)) = path.strip_prefix(&prefix).and_then(|rest| rest.split_once('.'))
             else {
                 continue;
@@ -80,9 +87,20 @@ impl Given {
         names
     }
 
+    /// The variables that are meant to set one of these keys, as far as their names have it, and set nothing; with what
+    /// each should be called.
+    pub(super) fn misspelt<'k>(&self, keys: impl Iterator<Item = &'k str>) -> Vec<(Place, String)> {
+        let flat = |name: &str| name.to_uppercase().replace("__", "_");
+        let meant: BTreeMap<String, String> =
+            keys.map(variable_of).map(|variable| (flat(&variable), variable)).collect();
+        let others = self.others.iter();
+        let found = others.filter_map(|name| Some((name, meant.get(&flat(name))?)));
+        found.map(|(name, meant)| (Place::Variable(name.clone()), meant.clone())).collect()
+    }
+
     /// What nobody asked for.
     pub(super) fn unused(&self) -> Vec<(String, Place)> {
-        let unused = self.0.iter().filter(|(_, entry)| !entry.used);
+        let unused = self.entries.iter().filter(|(_, entry)| !entry.used);
         unused.map(|(key, entry)| (key.clone(), entry.place.clone())).collect()
     }
 }

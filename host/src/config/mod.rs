@@ -61,13 +61,13 @@ pub struct Sources {
 }
 
 impl Sources {
-    /// Gathers the sources; of the environment it keeps what sets keys.
+    /// Gathers the sources; of the environment it keeps what sets keys, or is perhaps meant to.
     pub fn new(
         file: Option<PathBuf>,
         environment: impl IntoIterator<Item = (String, String)>,
         overrides: Vec<(String, String)>,
     ) -> Self {
-        let is_ours = |(name, _): &(String, String)| name.starts_with(given::PREFIX);
+        let is_ours = |(name, _): &(String, String)| name.starts_with(given::NEARLY);
         Self { file, environment: environment.into_iter().filter(is_ours).collect(), overrides }
     }
 }

@@ -147,6 +147,10 @@ impl<'d> Reader<'d> {
             let hint = self.meaning_of(&key, &place);
             self.error(place, format!("there is no key {}", quoted(&key)), hint);
         }
+        let settable = self.keys.iter().map(|key| &*key.path);
+        for (place, meant) in self.given.misspelt(settable) {
+            self.error(place, "it sets nothing", format!("did you mean {meant}?"));
+        }
     }
 
     /// What somebody who set this key meant.

@@ -239,7 +239,15 @@ fn a_file_is_read_with_its_folder_as_the_base() {
 fn what_is_not_ours_in_the_environment_is_not_kept() {
     let pair = |name: &str| (name.to_owned(), "x".to_owned());
     let names = [pair("PATH"), pair("WAYPOST_ADDR"), pair("WAYPOST__ROUTER__THREADS")];
-    assert_eq!(Sources::new(None, names, Vec::new()).environment.len(), 1);
+    assert_eq!(Sources::new(None, names, Vec::new()).environment.len(), 2);
+}
+
+#[test]
+fn the_commands_own_variables_are_not_taken_for_keys() {
+    // What `env` of the command's options names.
+    let names = ["CONFIG", "STATE", "ADDRESS", "CA", "ADMIN", "ADMIN_TOKEN_FILE"];
+    let environment = names.map(|name| (format!("WAYPOST_{name}"), "x".to_owned()));
+    load(&Sources::new(None, environment, Vec::new()), plugins).expect("they set no keys");
 }
 
 #[test]

@@ -274,9 +274,13 @@ fn what_is_wrong_in_the_environment_or_a_flag_names_it() {
         ("WAYPOST__ROUTE__NAME", "r"),
         ("WAYPOST__router__threads", "1"),
         ("WAYPOST__", ""),
+        ("WAYPOST_LISTEN_MAX_STREAMS", "7"),
+        ("WAYPOST_listen__address", "127.0.0.1:1"),
+        ("WAYPOST_LISTENER", "x"),
     ];
     let overrides = [("listen.max_streams", "0"), ("nonsense", "1"), ("router.thraeds", "1")];
     insta::assert_snapshot!(report_of("", &environment, &overrides), @r#"
+    environment variable WAYPOST_LISTEN_MAX_STREAMS: it sets nothing; hint: did you mean WAYPOST__LISTEN__MAX_STREAMS?
     environment variable WAYPOST__: there is no key ""; hint: docs/configuration.md lists all keys
     environment variable WAYPOST__LISTEN__ADRESS: there is no key "listen.adress"; hint: did you mean WAYPOST__LISTEN__ADDRESS?
     environment variable WAYPOST__PLUGINS__OVERRIDE__FILTER_JSON__DEADLINE_MS: plugins.override.filter-json.deadline_ms is "0", out of range; hint: write a whole number from 1 to 600000
@@ -284,6 +288,7 @@ fn what_is_wrong_in_the_environment_or_a_flag_names_it() {
     environment variable WAYPOST__ROUTER: there is no key "router"; hint: router is a section; set one of its keys
     environment variable WAYPOST__ROUTE__NAME: there is no key "route.name"; hint: routes are written in the file
     environment variable WAYPOST__router__threads: the name has small letters; hint: write WAYPOST__ROUTER__THREADS in capitals
+    environment variable WAYPOST_listen__address: it sets nothing; hint: did you mean WAYPOST__LISTEN__ADDRESS?
     flag --set listen.max_streams: listen.max_streams is "0", out of range; hint: write a whole number from 1 to 100000
     flag --set nonsense: there is no key "nonsense"; hint: docs/configuration.md lists all keys
     flag --set router.thraeds: there is no key "router.thraeds"; hint: did you mean router.threads?
