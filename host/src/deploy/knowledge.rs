@@ -174,6 +174,7 @@ impl Deployer {
                 name: name.as_str().to_owned(),
                 file: plugin.file.display().to_string(),
                 digest: digest.to_string(),
+                manifest_name: manifest.name.clone(),
                 version: manifest.version.clone(),
                 role: manifest.role.to_owned(),
                 deterministic: manifest.deterministic,

@@ -15,6 +15,8 @@ pub struct PluginStatus {
     pub file: String,
     /// SHA-256 of the artefact that runs, in hexadecimal.
     pub digest: String,
+    /// The name in the manifest of the artefact that runs: another one where it was made as another plugin.
+    pub manifest_name: String,
     /// The version in its manifest.
     pub version: String,
     /// `filter`, `transform`, `router` or `general`.

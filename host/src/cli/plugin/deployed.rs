@@ -123,12 +123,21 @@ pub(super) async fn deploy(options: &Deploy) -> Result<(), Failure> {
     drop(waiting);
     let DeployOutcome { plugin, swapped, status } = &done;
     let (version, digest) = (&status.version, short(&status.digest));
-    let pretty = if *swapped {
+    let mut pretty = if *swapped {
         format!("{plugin} {version} ({digest}) runs in {}", stages(status))
     } else {
         format!("{plugin} {version} ({digest}) runs already")
     };
+    if let Some(note) = other_name(status) {
+        pretty = format!("{pretty}\n{note}");
+    }
     Ok(options.outcome.tell(&done, &pretty)?)
+}
+
+/// What is said of an artefact that was made as another plugin, which may be a mistake.
+fn other_name(status: &PluginStatus) -> Option<String> {
+    let PluginStatus { name, manifest_name, .. } = status;
+    (name != manifest_name).then(|| format!("{name}: its artefact calls itself {manifest_name}"))
 }
 
 /// The signature that is named, or that lies beside the artefact.
@@ -196,6 +205,10 @@ fn table(plugins: &[PluginStatus], now_ms: u64) -> String {
                 stage.breaker.to_string(),
             ]);
         }
+        if let Some(note) = other_name(plugin) {
+            // A string takes any text.
+            let _ = writeln!(notes, "{note}");
+        }
         for version in
             plugin.versions.iter().filter(|kept| kept.digest.to_string() != plugin.digest)
         {
@@ -260,7 +273,7 @@ mod tests {
             })
         };
         let plugin: PluginStatus = serde_json::from_value(serde_json::json!({
-            "name": "filter-json", "file": "plugins/filter-json.wasm", "digest": "11".repeat(32),
+            "name": "filter-json", "manifest_name": "filter-json-2", "file": "plugins/filter-json.wasm", "digest": "11".repeat(32),
             "version": "17", "role": "filter", "deterministic": true, "imports": [],
             "stages": [{
                 "route": "quakes", "stage": "keep", "calls": 3, "messages": 1000, "failures": 1,
@@ -274,6 +287,7 @@ mod tests {
         insta::assert_snapshot!(table(&[plugin], 91_000), @r"
         PLUGIN       VERSION  DIGEST        SINCE  STAGE        CALLS  MESSAGES  FAILED CALLS  PER MESSAGE  MEMORY    BREAKER
         filter-json  17       111111111111  90 s   quakes/keep  3      1000      1             2.5 µs       1.06 MiB  open
+        filter-json: its artefact calls itself filter-json-2
         filter-json 18 (121212121212) is kept, rolled back: it failed
         ");
     }
