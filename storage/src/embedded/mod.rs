@@ -3,6 +3,7 @@
 //! `docs/storage.md` says why this library, what it was found to do, and what is built around it: the numbered
 //! commits, the number kept apart, the fence and the reserve. [`keys`] has the layout.
 
+mod create;
 mod effects;
 mod format;
 mod keys;

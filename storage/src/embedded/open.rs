@@ -11,11 +11,12 @@ use waypost_core::{Partition, RouteName, StreamName};
 use waypost_protocol::{Offset, ProducerId};
 
 use super::{
+    create::{CreateError, create},
     format,
     keys::{self, CHAIN, PartitionKey},
     moving::move_back,
     records,
-    store::{Changes, Space, Store},
+    store::{Changes, Space, Store, system_error},
     synced::SyncedFile,
 };
 use crate::{CommitNumber, MovedBack, ledger::Ledger};
@@ -25,7 +26,7 @@ use crate::{CommitNumber, MovedBack, ledger::Ledger};
 #[non_exhaustive]
 pub enum OpenError {
     /// A file or folder could not be read or made.
-    #[error("{path}: {source}")]
+    #[error("{path}: {source}; see to the disk and to whose its files are, and start anew")]
     Io {
         /// Which.
         path: PathBuf,
@@ -129,12 +130,13 @@ pub(super) fn open(
         let path = path.to_owned();
         move |source| OpenError::Io { path, source }
     };
-    std::fs::create_dir_all(&path).map_err(io(&path))?;
+    std::fs::create_dir_all(folder).map_err(io(folder))?;
     format::check(folder)?;
-    let library = |error: fjall::Error| match error {
-        fjall::Error::Locked => OpenError::Locked(path.clone()),
-        other => OpenError::Library { path: path.clone(), reason: other.to_string() },
-    };
+    let library = |error: fjall::Error| refused(&path, &error);
+    create(&path, cache_bytes).map_err(|error| match error {
+        CreateError::Io(source) => io(&path)(source),
+        CreateError::Library(error) => library(error),
+    })?;
     // The library panics on some damage of its journal.
     let opened = std::panic::catch_unwind(|| Store::open(&path, cache_bytes));
     let store = opened.map_err(|panic| panicked(&path, &*panic))?.map_err(library)?;
@@ -157,6 +159,17 @@ pub(super) fn open(
     let damaged = |what: String| OpenError::Damaged { path: path.clone(), what };
     let moved_back = move_back(&store, &mut ledger).map_err(damaged)?;
     Ok(Opened { store, ledger, number: recovered, synced, moved_back })
+}
+
+/// What the system refused is no damage; that a file of the store is not there is.
+fn refused(path: &Path, error: &fjall::Error) -> OpenError {
+    let path = path.to_owned();
+    let refusal = system_error(error).filter(|error| error.kind() != io::ErrorKind::NotFound);
+    match (error, refusal) {
+        (fjall::Error::Locked, _) => OpenError::Locked(path),
+        (_, Some(source)) => OpenError::Io { path, source },
+        (error, None) => OpenError::Library { path, reason: error.to_string() },
+    }
 }
 
 fn panicked(path: &Path, panic: &(dyn Any + Send)) -> OpenError {

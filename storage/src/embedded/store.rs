@@ -1,6 +1,6 @@
 //! The library's database: its keyspaces, one write to all of them, and what is read of them.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, error::Error as _, io, path::Path};
 
 use bytes::Bytes;
 use fjall::{
@@ -36,6 +36,19 @@ pub(super) enum Space {
 /// What one commit writes: the last value of each key, `None` where it is removed. The library gives all
 /// entries of a write the same sequence number, so that no key may stand in it twice.
 pub(super) type Changes = BTreeMap<(Space, Vec<u8>), Option<Bytes>>;
+
+/// The error of the system that made the library fail, if one did.
+pub(super) fn system_error(error: &fjall::Error) -> Option<io::Error> {
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let system = error.downcast_ref::<io::Error>();
+        if let Some(code) = system.and_then(io::Error::raw_os_error) {
+            return Some(io::Error::from_raw_os_error(code));
+        }
+        cause = error.source();
+    }
+    None
+}
 
 #[derive(Clone)]
 pub(super) struct Store {

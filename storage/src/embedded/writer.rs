@@ -13,6 +13,7 @@
 
 use std::{
     collections::BTreeSet,
+    fmt,
     num::NonZeroU32,
     path::PathBuf,
     sync::{
@@ -33,7 +34,7 @@ use super::{
     keys::{self, CHAIN, PartitionKey},
     shared::Shared,
     space,
-    store::{Changes, Space, Store},
+    store::{Changes, Space, Store, system_error},
     synced::SyncedFile,
     watch::Watch,
 };
@@ -156,10 +157,11 @@ impl Writer {
         // One waiting request is enough: a sync covers whatever was written before it.
         let (sender, receiver) = sync_channel::<()>(1);
         let (synced, fence) = (self.synced.clone(), self.shared.fence.clone());
+        let path = self.folder.join("synced");
         let syncs = move || {
             while receiver.recv().is_ok() {
                 if let Err(error) = synced.sync() {
-                    return fence.raise(&format!("the last number was not synced: {error}"));
+                    return fence.raise(&format!("{}: {error}", path.display()));
                 }
             }
         };
@@ -397,7 +399,7 @@ impl Writer {
         changes.insert((Space::Commits, keys::chain_slot(number).to_vec()), Some(value));
         self.slow_down();
         let written = self.watch.over(|| self.store.commit(changes, is_synced));
-        written.map_err(|error| self.fail(&error.to_string()))?;
+        written.map_err(|error| self.fail_of(&error))?;
         self.number = number;
         Ok(number)
     }
@@ -405,17 +407,17 @@ impl Writer {
     /// Syncs what was written, up to this commit.
     fn sync(&self, number: CommitNumber) -> Result<CommitNumber, CommitError> {
         let synced = self.watch.over(|| self.store.sync_data());
-        synced.map(|()| number).map_err(|error| self.fail(&error.to_string()))
+        synced.map(|()| number).map_err(|error| self.fail_of(&error))
     }
 
     /// Keeps the number of a commit that is synced.
     fn note_synced(&mut self, number: CommitNumber) -> Result<CommitNumber, CommitError> {
         self.is_behind = false;
         let noted = self.synced.write(number);
-        noted.map_err(|error| self.fail(&format!("the last number: {error}")))?;
+        noted.map_err(|error| self.fail("synced", &error))?;
         // Commits that only the journal holds must not outlive their keys in the chain.
         if is_flushed(number) {
-            self.store.flush().map_err(|error| self.fail(&error.to_string()))?;
+            self.store.flush().map_err(|error| self.fail_of(&error))?;
         }
         Ok(number)
     }
@@ -429,9 +431,18 @@ impl Writer {
         }
     }
 
-    fn fail(&self, reason: &str) -> CommitError {
-        self.shared.fence.raise(reason);
-        CommitError::Unknown { reason: reason.to_owned() }
+    fn fail_of(&self, error: &fjall::Error) -> CommitError {
+        match system_error(error) {
+            Some(error) => self.fail("streams", &error),
+            None => self.fail("streams", error),
+        }
+    }
+
+    /// Raises the fence, as something of the folder failed.
+    fn fail(&self, file: &str, error: &dyn fmt::Display) -> CommitError {
+        let reason = format!("{}: {error}", self.folder.join(file).display());
+        self.shared.fence.raise(&reason);
+        CommitError::Unknown { reason }
     }
 
     /// Waits for the library to write into tables what fills memory, but not for ever: that only slows down
