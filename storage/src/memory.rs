@@ -234,7 +234,8 @@ impl Storage for MemoryStorage {
         stream: StreamName,
         partitions: NonZeroU32,
     ) -> BoxFuture<'_, Result<(), DeclareError>> {
-        let declared = self.write(true, |inner| {
+        let declared = self.write(false, |inner| {
+            inner.check_room(!inner.ledger.streams.contains_key(&stream))?;
             Ok(inner.ledger.declare(stream, partitions).map(|effects| {
                 inner.store(effects);
             }))
@@ -420,10 +421,15 @@ mod tests {
         let storage = MemoryStorage::new(100);
         let append = || append(0, 1, "x", 0);
         let one = NonZeroU32::MIN;
-        storage.declare(append().partition.stream, one).await.expect("it is new");
+        let stream = append().partition.stream;
+        storage.declare(stream.clone(), one).await.expect("it is new");
         storage.set_full(true);
         let refused = storage.append(append()).await;
         assert!(matches!(refused, Err(CommitError::Full { .. })), "{refused:?}");
+        storage.declare(stream, one).await.expect("it stands already");
+        let other = StreamName::parse("other").expect("a valid name");
+        let refused = storage.declare(other, one).await;
+        assert!(matches!(refused, Err(DeclareError::Commit(CommitError::Full { .. }))));
         storage.trim(append().partition, Retention::default(), 0).await.expect("a trim goes on");
         storage.set_full(false);
         storage.append(append()).await.expect("there is room");

@@ -110,7 +110,7 @@ pub trait Storage: Send + Sync + 'static {
         Box::pin(std::future::ready(Ok(None)))
     }
 
-    /// Makes a stream, or finds it as it is.
+    /// Makes a stream, or finds it as it is, for which it needs no room.
     ///
     /// # Errors
     ///

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use waypost_client::{
-    Epoch, Message, Outcome, ProducerId, ProducerIdentity, Publisher, PublisherOptions, Receipt,
-    SubscriberOptions,
+    Epoch, From, Message, Outcome, ProducerId, ProducerIdentity, Publisher, PublisherOptions,
+    Receipt, SubscriberOptions,
 };
 use waypost_tests::Router;
 
@@ -106,6 +106,25 @@ async fn a_second_publisher_with_the_same_epoch_ends_instead_of_losing_what_it_p
     let outcome = publish(&second, order(7, "second")).await.await;
     let text = outcome.to_string_lossy();
     assert!(text.contains("begin each life of a publisher with a greater epoch"), "{outcome:?}");
+    client.close().await;
+    router.stop().await.expect("it drains");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn below_its_reserve_the_router_starts_and_gives_what_it_has() {
+    let mut router = Router::start(CONFIG, &[]).await.expect("the router starts");
+    let client = router.client().await.expect("a connection");
+    let publisher = client.publisher(PublisherOptions::default()).await.expect("a stream");
+    assert_eq!(offset(&publish(&publisher, order(7, "kept")).await.await), 0);
+    // More than any disk has.
+    let below = CONFIG.replace("reserve_bytes = 0", "reserve_bytes = 1000000000000000");
+    router.configure(&below).expect("it is written");
+    router.restart().await.expect("it needs no room for the streams that it has");
+    let from = SubscriberOptions { from: Some(From::Beginning), ..SubscriberOptions::default() };
+    let mut subscriber = client.subscribe("orders.*", from).await.expect("a pattern");
+    let message = tokio::time::timeout(PATIENCE, subscriber.recv()).await.expect("in time");
+    let message = message.expect("the stream goes on").expect("without an error");
+    assert_eq!(message.payload(), b"kept");
     client.close().await;
     router.stop().await.expect("it drains");
 }

@@ -162,6 +162,10 @@ async fn below_the_reserve_only_what_takes_no_space_goes_on() {
     storage.close().await;
     let config = EmbeddedConfig { reserve_bytes: u64::MAX, ..config(folder.path()) };
     let storage = EmbeddedStorage::open(config).expect("a full store opens");
+    storage.declare(partition(0).stream, NonZeroU32::MIN).await.expect("it stands already");
+    let other = StreamName::parse("other").expect("a valid name");
+    let refused = storage.declare(other, NonZeroU32::MIN).await;
+    assert!(matches!(refused, Err(DeclareError::Commit(CommitError::Full { .. }))), "{refused:?}");
     let again = storage.append(of_producer).await;
     let first_offset = Some(Offset(2));
     assert_eq!(again, Ok(Appended::Duplicate { first_offset }), "it is stored");

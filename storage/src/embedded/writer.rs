@@ -175,7 +175,8 @@ impl Writer {
     fn take(&mut self, request: Request, group: &mut Group) {
         match request {
             Request::Declare(stream, partitions, reply) => {
-                let declared = self.open_door(true).map_err(DeclareError::from);
+                let is_new = !self.ledger.streams.contains_key(&stream);
+                let declared = self.open_door(is_new).map_err(DeclareError::from);
                 let declared = declared.and_then(|()| self.ledger.declare(stream, partitions));
                 self.settle(declared.map(|effects| ((), effects)), reply, group, |(), _| ());
             }
