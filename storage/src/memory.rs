@@ -249,7 +249,8 @@ impl Storage for MemoryStorage {
         epoch: Epoch,
         now_ms: u64,
     ) -> BoxFuture<'_, Result<OpenedProducer, CommitError>> {
-        ready(self.write(true, |inner| {
+        ready(self.write(false, |inner| {
+            inner.check_room(!inner.ledger.producers.contains_key(&producer))?;
             let (opened, effects) = inner.ledger.open_producer(producer, epoch, now_ms)?;
             inner.store(effects);
             Ok(opened)
@@ -453,9 +454,9 @@ mod tests {
         assert_eq!(again, Ok(Appended::Duplicate { first_offset: Some(Offset(0)) }));
         let next = storage.append(by(1)).await;
         assert!(matches!(next, Err(CommitError::Full { .. })), "{next:?}");
-        storage.set_full(false);
-        storage.open_producer(producer, Epoch(1), 0).await.expect("it is newer");
-        storage.set_full(true);
+        storage.open_producer(producer, Epoch(1), 0).await.expect("it is newer, and known");
+        let unknown = storage.open_producer(ProducerId(2), Epoch(0), 0).await;
+        assert!(matches!(unknown, Err(CommitError::Full { .. })), "{unknown:?}");
         let fenced = storage.append(by(0)).await;
         assert!(matches!(fenced, Err(CommitError::ProducerFenced { .. })), "{fenced:?}");
     }

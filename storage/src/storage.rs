@@ -121,7 +121,7 @@ pub trait Storage: Send + Sync + 'static {
         partitions: NonZeroU32,
     ) -> BoxFuture<'_, Result<(), DeclareError>>;
 
-    /// Makes a life of a producer known and fences its older ones.
+    /// Makes a life of a producer known and fences its older ones. One that is known already needs no room.
     ///
     /// # Errors
     ///

@@ -121,10 +121,40 @@ async fn below_its_reserve_the_router_starts_and_gives_what_it_has() {
     router.configure(&below).expect("it is written");
     router.restart().await.expect("it needs no room for the streams that it has");
     let from = SubscriberOptions { from: Some(From::Beginning), ..SubscriberOptions::default() };
-    let mut subscriber = client.subscribe("orders.*", from).await.expect("a pattern");
+    let other = router.client().await.expect("a connection");
+    let mut subscriber = other.subscribe("orders.*", from).await.expect("a pattern");
     let message = tokio::time::timeout(PATIENCE, subscriber.recv()).await.expect("in time");
     let message = message.expect("the stream goes on").expect("without an error");
     assert_eq!(message.payload(), b"kept");
+    let refused = publish(&publisher, order(7, "known")).await.await;
+    assert!(refused.to_string_lossy().contains("STORAGE_FULL"), "{refused:?}");
+    let late = other.publisher(PublisherOptions::default()).await.expect("a stream");
+    for _ in 0..2 {
+        let refused = publish(&late, order(7, "unknown")).await.await;
+        assert!(refused.to_string_lossy().contains("STORAGE_FULL"), "{refused:?}");
+        let routed = publish(&late, Message::new("memory", b"x")).await.await;
+        assert!(routed.is_committed(), "{routed:?}");
+    }
+    router.configure(CONFIG).expect("it is written");
+    router.restart().await.expect("the router starts");
+    assert_eq!(offset(&publish(&late, order(7, "again")).await.await), 1);
+    client.close().await;
+    router.stop().await.expect("it drains");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_publisher_that_is_one_too_many_is_told_so_and_may_use_memory_topics() {
+    let config = CONFIG.replace("[storage]", "[storage]\n    max_producers = 1");
+    let router = Router::start(&config, &[]).await.expect("the router starts");
+    let client = router.client().await.expect("a connection");
+    let first = client.publisher(PublisherOptions::default()).await.expect("a stream");
+    assert_eq!(offset(&publish(&first, order(7, "first")).await.await), 0);
+    let second = client.publisher(PublisherOptions::default()).await.expect("a stream");
+    let refused = publish(&second, order(7, "second")).await.await;
+    assert!(refused.to_string_lossy().contains("TOO_MANY_PRODUCERS"), "{refused:?}");
+    let routed = publish(&second, Message::new("memory", b"x")).await.await;
+    assert!(routed.is_committed(), "{routed:?}");
+    assert_eq!(offset(&publish(&first, order(7, "first")).await.await), 1);
     client.close().await;
     router.stop().await.expect("it drains");
 }

@@ -133,6 +133,12 @@ async fn read(shared: &Shared, reader: &mut FrameReader, results: &mut u64) -> E
                 }
                 *results += 1;
             }
+            Ok(Some(Frame::ProducerOpened(frame::ProducerOpened {
+                refused: Some(why), ..
+            }))) => {
+                let resolved = shared.outbox().handle_not_opened(why);
+                shared.resolve(resolved);
+            }
             Ok(Some(Frame::ProducerOpened(opened))) => {
                 if let Err(reason) = shared.outbox().handle_opened(opened.resumed) {
                     return End::Final(reason);

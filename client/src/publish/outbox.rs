@@ -48,7 +48,8 @@ pub(super) type Resolved = (Resolver, Outcome);
 pub(super) enum Transmit {
     /// Write this.
     Frame(Publish, Bytes),
-    /// Say who publishes, and give the answer to [`handle_opened`](Outbox::handle_opened).
+    /// Say who publishes, and give the answer to [`handle_opened`](Outbox::handle_opened) or
+    /// [`handle_not_opened`](Outbox::handle_not_opened).
     Open(ProducerIdentity),
     /// This batch cannot be sent; go on after resolving it.
     Unfit(Resolved),

@@ -41,7 +41,7 @@ pub(super) struct Producer {
     lanes: HashMap<Destination, Lane>,
 }
 
-/// Whether the router knows who publishes on this stream. `No => Asked => Yes`, and `No` on the next stream.
+/// Whether the router knows who publishes on this stream. `No => Asked => (Yes | No)`, and `No` on the next stream.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Opened {
     No,
@@ -101,6 +101,16 @@ impl Producer {
             self.begin_life();
         }
         Ok(())
+    }
+
+    /// The router did not open this life, which it would have done had it known the producer: what became of what
+    /// was sent cannot be learned any more.
+    pub(super) fn not_opened(&mut self) {
+        self.opened = Opened::No;
+        self.asks = self.asks.saturating_sub(1);
+        if self.has_sent() {
+            self.begin_life();
+        }
     }
 
     /// Whether a batch may go there now.

@@ -248,7 +248,8 @@ async fn an_epoch_that_another_publisher_used_ends_the_publisher_before_it_sends
     let receipt = publisher.publish(message(0)).await.expect("it is good");
     let mut stream = peer.accept().await;
     assert!(matches!(stream.next().await, Some(Frame::OpenProducer(_))));
-    stream.send(&Frame::ProducerOpened(frame::ProducerOpened { resumed: true })).await;
+    let opened = frame::ProducerOpened { resumed: true, refused: None };
+    stream.send(&Frame::ProducerOpened(opened)).await;
     let Outcome::Unknown { reason: Disconnected::EpochUsed { .. } } = receipt.await else {
         panic!("it was not sent");
     };

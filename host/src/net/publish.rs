@@ -80,11 +80,18 @@ async fn take(
             }
             Frame::OpenProducer(open) => {
                 let (producer, epoch) = (ProducerId(open.producer_id), Epoch(open.epoch));
-                let opened = peer.shared.streams.open_producer(producer, epoch).await;
-                let (opened, resumed) =
-                    opened.map_err(|Refused { code, message }| Violation::new(code, message))?;
-                session = Some(opened);
-                Next::Opened(ProducerOpened { resumed })
+                match peer.shared.streams.open_producer(producer, epoch).await {
+                    Ok((opened, resumed)) => {
+                        session = Some(opened);
+                        Next::Opened(ProducerOpened { resumed, refused: None })
+                    }
+                    Err(Refused { code, message }) if is_for_now(code) => {
+                        peer.shared.metrics.error(code);
+                        let refused = Some(Rejected { code: code.number(), message });
+                        Next::Opened(ProducerOpened { resumed: false, refused })
+                    }
+                    Err(Refused { code, message }) => return Err(Violation::new(code, message)),
+                }
             }
             _ => return Err(unexpected("a publish stream carries publish and open producer")),
         };
@@ -94,6 +101,11 @@ async fn take(
         frame = reader.next().await?;
     }
     Ok(())
+}
+
+/// Whether a producer that is not opened for this reason may be so later on the same stream, whose other publishes go on.
+fn is_for_now(code: ErrorCode) -> bool {
+    matches!(code, ErrorCode::StorageFull | ErrorCode::TooManyProducers)
 }
 
 /// Takes note that the messages of the stream are counted without gaps.

@@ -42,7 +42,7 @@ fn frames() -> Vec<Frame> {
         Frame::GoingAway(GoingAway { reason: "restart".into(), deadline_ms: 5 }),
         Frame::error(ErrorCode::SlowConsumer, "took nothing"),
         Frame::OpenProducer(OpenProducer { producer_id: 7, epoch: 1 }),
-        Frame::ProducerOpened(ProducerOpened { resumed: true }),
+        Frame::ProducerOpened(ProducerOpened { resumed: true, refused: None }),
         Frame::Acknowledge(Acknowledge {
             request: Some(1),
             settles: vec![Settle { lease: 4, verb: Some(Verb::Ack(true)), ..Settle::default() }],

@@ -299,7 +299,7 @@ pub(crate) fn cases() -> Vec<Vector<Description>> {
             "producer-opened",
             "It goes on.",
             None,
-            Frame::ProducerOpened(ProducerOpened { resumed: true }),
+            Frame::ProducerOpened(ProducerOpened { resumed: true, refused: None }),
         ),
         case("committed", "Committed on memory topics.", None, committed(None, false, false)),
         case(

@@ -163,6 +163,10 @@ async fn below_the_reserve_only_what_takes_no_space_goes_on() {
     let config = EmbeddedConfig { reserve_bytes: u64::MAX, ..config(folder.path()) };
     let storage = EmbeddedStorage::open(config).expect("a full store opens");
     storage.declare(partition(0).stream, NonZeroU32::MIN).await.expect("it stands already");
+    let resumed = storage.open_producer(id, epoch, 0).await;
+    assert_eq!(resumed, Ok(OpenedProducer::Resumed), "it is known");
+    let refused = storage.open_producer(ProducerId(2), epoch, 0).await;
+    assert!(matches!(refused, Err(CommitError::Full { .. })), "{refused:?}");
     let other = StreamName::parse("other").expect("a valid name");
     let refused = storage.declare(other, NonZeroU32::MIN).await;
     assert!(matches!(refused, Err(DeclareError::Commit(CommitError::Full { .. }))), "{refused:?}");

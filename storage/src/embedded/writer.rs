@@ -181,7 +181,8 @@ impl Writer {
                 self.settle(declared.map(|effects| ((), effects)), reply, group, |(), _| ());
             }
             Request::OpenProducer(producer, epoch, now_ms, reply) => {
-                let opened = self.open_door(true);
+                let is_new = !self.ledger.producers.contains_key(&producer);
+                let opened = self.open_door(is_new);
                 let opened =
                     opened.and_then(|()| self.ledger.open_producer(producer, epoch, now_ms));
                 self.settle(opened, reply, group, |opened, _| opened);

@@ -1,11 +1,16 @@
 //! What the router's answers, and their absence, mean for what was sent.
 
-use waypost_protocol::{ErrorCode, frame::PublishResult};
+use std::sync::Arc;
+
+use waypost_protocol::{
+    ErrorCode,
+    frame::{PublishResult, Rejected},
+};
 
 use super::{Outbox, Resolved, Sealed};
 use crate::{
     Disconnected, RouterCode,
-    publish::{producer::Followed, receipt::Outcome},
+    publish::{placement::Destination, producer::Followed, receipt::Outcome},
 };
 
 impl Outbox {
@@ -83,6 +88,26 @@ impl Outbox {
         resolved
     }
 
+    /// The router takes no producer that it does not know yet: what waits for that is refused, and what comes later
+    /// has it asked anew.
+    pub(in super::super) fn handle_not_opened(&mut self, why: Rejected) -> Vec<Resolved> {
+        self.producer.not_opened();
+        let (code, message) = (RouterCode::from_number(why.code), Arc::<str>::from(why.message));
+        let (routed, stored): (Vec<_>, Vec<_>) = std::mem::take(&mut self.waiting)
+            .into_iter()
+            .partition(|sealed| sealed.destination == Destination::Memory);
+        self.waiting = routed.into();
+        let refuse = |sealed: Sealed| {
+            self.sealed_bytes -= sealed.batch.byte_len();
+            let outcome = match self.producer.has_lost(&sealed) {
+                true => lost_from_sight(),
+                false => Outcome::Rejected { code, message: message.clone() },
+            };
+            (sealed.resolver, outcome)
+        };
+        stored.into_iter().map(refuse).collect()
+    }
+
     /// The stream is lost. What was sent to a stream is sent again with its identity; what was sent to memory
     /// topics is unknown, or is to be sent again.
     pub(in super::super) fn handle_lost(&mut self, reason: &Disconnected) -> Vec<Resolved> {
@@ -109,8 +134,7 @@ impl Outbox {
         let place = self.waiting.iter().position(|sealed| self.producer.has_lost(sealed))?;
         let Sealed { batch, resolver, .. } = self.waiting.remove(place)?;
         self.sealed_bytes -= batch.byte_len();
-        let reason = Disconnected::lost("the router does not know any more what it stored");
-        Some((resolver, Outcome::Unknown { reason }))
+        Some((resolver, lost_from_sight()))
     }
 
     /// Puts what was sent before in front of what was not.
@@ -118,6 +142,11 @@ impl Outbox {
         again.sort_unstable_by_key(|sealed| sealed.ordinal);
         again.into_iter().rev().for_each(|sealed| self.waiting.push_front(sealed));
     }
+}
+
+fn lost_from_sight() -> Outcome {
+    let reason = Disconnected::lost("the router does not know any more what it stored");
+    Outcome::Unknown { reason }
 }
 
 /// Whether whoever refuses a batch so has looked whether it is stored.

@@ -175,6 +175,40 @@ fn when_something_sent_fits_no_longer_all_of_it_is_unknown_and_the_next_epoch_is
 }
 
 #[test]
+fn a_producer_that_is_not_opened_has_its_messages_refused_until_it_is() {
+    let mut outbox = with_streams();
+    let refused = |outbox: &mut Outbox| {
+        assert!(matches!(outbox.poll_transmit(Instant::now()), Transmit::Open(_)));
+        let why = Rejected { code: ErrorCode::StorageFull.number(), message: "full".into() };
+        for (resolver, outcome) in outbox.handle_not_opened(why) {
+            resolver.resolve(outcome);
+        }
+    };
+    for _ in 0..2 {
+        let receipts = vec![keyed(&mut outbox, 1), keyed(&mut outbox, 1)];
+        let routed = outbox.push(Instant::now(), &Message::new("memory", b"x"));
+        refused(&mut outbox);
+        assert_eq!(outcomes(receipts), ["rejected"; 2]);
+        let Transmit::Frame(publish, _) = outbox.poll_transmit(Instant::now()) else {
+            panic!("memory topics need no producer");
+        };
+        settle(&mut outbox, committed(publish.first_sequence, 1));
+        assert!(routed.expect("it is good").expect("there is room").now_or_never().is_some());
+    }
+    let sent = keyed(&mut outbox, 1);
+    assert_eq!(places(&written(&mut outbox)), [(1, 0)]);
+    drop(outbox.handle_lost(&lost()));
+    outbox.begin_stream(Limits::default(), &streams());
+    let unsent = keyed(&mut outbox, 2);
+    refused(&mut outbox);
+    let later = keyed(&mut outbox, 1);
+    let first = written(&mut outbox);
+    assert_eq!(places(&first), [(2, 0), (1, 0)]);
+    first.iter().for_each(|publish| settle(&mut outbox, stored(publish, 7)));
+    assert_eq!(outcomes(vec![sent, unsent, later]), ["unknown", "committed", "committed"]);
+}
+
+#[test]
 fn a_refusal_of_what_was_sent_before_tells_nothing_unless_storage_has_looked() {
     for (code, expected) in [
         (ErrorCode::ProducerFenced, ["unknown", "unknown"]),
