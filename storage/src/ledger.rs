@@ -367,7 +367,16 @@ impl Ledger {
         }
         let count = usize::try_from(total.batches).unwrap_or(usize::MAX);
         place.bounds.held.remove(total);
-        place.bounds.first = Offset(place.bounds.first.0.saturating_add(total.messages));
+        // What was lost between batches is passed over, so that a reader from the beginning meets a batch.
+        let last = oldest.get(count.saturating_sub(1));
+        let end = last.map_or(place.bounds.first, |(base, aged)| {
+            Offset(base.0.saturating_add(aged.messages))
+        });
+        place.bounds.first = match oldest.get(count) {
+            Some((base, _)) => *base,
+            None if place.bounds.held.batches == 0 => place.bounds.next,
+            None => end,
+        };
         let gone = oldest.iter().take(count);
         let mut effects: Vec<_> =
             gone.map(|(base, _)| Effect::Trim(partition.clone(), *base)).collect();

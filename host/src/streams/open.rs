@@ -121,9 +121,10 @@ fn unsynced(table: &StreamTable) -> BTreeSet<StreamName> {
 
 fn refused(folder: PathBuf, source: OpenError) -> StorageError {
     match source {
-        OpenError::Lost { .. } | OpenError::Gap { .. } | OpenError::NumberMissing { .. } => {
-            StorageError::Lost { folder, source }
-        }
+        OpenError::Lost { .. }
+        | OpenError::Gap { .. }
+        | OpenError::NumberMissing { .. }
+        | OpenError::Short { .. } => StorageError::Lost { folder, source },
         source => StorageError::Open { folder, source },
     }
 }

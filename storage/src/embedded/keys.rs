@@ -9,6 +9,7 @@
 //! | `state` | `a` | number up to which lost commits were accepted, u64 |
 //! | `state` | `s`, name | [`StreamValue`](super::records::StreamValue) |
 //! | `state` | `p`, stream u32, partition u32 | [`PlaceValue`](super::records::PlaceValue) |
+//! | `state` | `h`, stream u32, partition u32 | offset u64 before which the loss of the end was accepted |
 //! | `state` | `i`, producer u64 | [`ProducerValue`](super::records::ProducerValue) |
 //! | `state` | `c`, stream u32, partition u32, producer u64 | [`ClaimsValue`](super::records::ClaimsValue) |
 //! | `state` | `r`, stream u32, partition u32, route | next offset u64 |
@@ -28,6 +29,7 @@ pub(super) const LAST_COMMIT: &[u8] = b"n";
 pub(super) const ACCEPTED: &[u8] = b"a";
 pub(super) const STREAM: u8 = b's';
 pub(super) const PLACE: u8 = b'p';
+pub(super) const HOLE: u8 = b'h';
 pub(super) const PRODUCER: u8 = b'i';
 pub(super) const CLAIMS: u8 = b'c';
 pub(super) const PROGRESS: u8 = b'r';
@@ -55,6 +57,10 @@ impl PartitionKey {
 
     pub(super) fn place(self) -> Vec<u8> {
         self.tagged(PLACE, &[])
+    }
+
+    pub(super) fn hole(self) -> Vec<u8> {
+        self.tagged(HOLE, &[])
     }
 
     pub(super) fn claims(self, producer: ProducerId) -> Vec<u8> {

@@ -6,6 +6,7 @@
 mod create;
 mod effects;
 mod format;
+mod holes;
 mod keys;
 mod moving;
 mod open;

@@ -13,6 +13,7 @@ use waypost_protocol::{Offset, ProducerId};
 use super::{
     create::{CreateError, create},
     format,
+    holes::look_again,
     keys::{self, CHAIN, PartitionKey},
     moving::move_back,
     records,
@@ -99,6 +100,21 @@ pub enum OpenError {
         /// The last commit that is there.
         recovered: CommitNumber,
     },
+    /// The end of a partition is gone.
+    #[error(
+        "{partition} ends at {end}, and should at {next}: what stood between is lost from {path}; restore a copy, or \
+         accept the loss"
+    )]
+    Short {
+        /// The store.
+        path: PathBuf,
+        /// Which partition.
+        partition: Partition,
+        /// Where its batches end.
+        end: Offset,
+        /// Where they should.
+        next: Offset,
+    },
     /// Something in the store contradicts something else, or does not decode.
     #[error("{path} is damaged: {what}; restore a copy, or move the folder away to begin anew")]
     Damaged {
@@ -157,6 +173,10 @@ pub(super) fn open(
     sync_folder(folder).map_err(io(folder))?;
     let mut ledger = load(&store, max_producers, &path)?;
     let damaged = |what: String| OpenError::Damaged { path: path.clone(), what };
+    if accept_loss {
+        look_again(&store, &mut ledger).map_err(damaged)?;
+    }
+    check_ends(&store, &ledger, &path)?;
     let moved_back = move_back(&store, &mut ledger).map_err(damaged)?;
     Ok(Opened { store, ledger, number: recovered, synced, moved_back })
 }
@@ -242,6 +262,12 @@ fn load(store: &Store, max_producers: usize, path: &Path) -> Result<Ledger, Open
             taken.ok_or_else(|| damaged(format!("the state {key:?} does not decode")))?;
         }
     }
+    Ok(ledger)
+}
+
+/// Holds the ends of partitions against their newest batches.
+fn check_ends(store: &Store, ledger: &Ledger, path: &Path) -> Result<(), OpenError> {
+    let damaged = |what: String| OpenError::Damaged { path: path.to_owned(), what };
     for (partition, place) in &ledger.places {
         let stream = ledger.streams.get(&partition.stream).map_or(0, |record| record.number);
         let key = PartitionKey { stream, partition: partition.index.0 };
@@ -250,12 +276,20 @@ fn load(store: &Store, max_producers: usize, path: &Path) -> Result<Ledger, Open
         let newest = newest.map_err(damaged)?;
         let end = newest
             .map_or(bounds.first, |(base, aged)| Offset(base.0.saturating_add(aged.messages)));
-        if end != bounds.next {
-            let next = bounds.next;
+        let next = bounds.next;
+        if end > next {
             return Err(damaged(format!("{partition} ends at {end}, and should at {next}")));
         }
+        if end < next {
+            let accepted = store.state(key.hole()).map_err(|error| damaged(error.to_string()))?;
+            let accepted = accepted.and_then(|value| keys::number_of(&value)).map(Offset);
+            if accepted.is_none_or(|accepted| accepted < next) {
+                let (path, partition) = (path.to_owned(), partition.clone());
+                return Err(OpenError::Short { path, partition, end, next });
+            }
+        }
     }
-    Ok(ledger)
+    Ok(())
 }
 
 /// Takes one entry of the state.

@@ -375,6 +375,51 @@ async fn a_hole_is_named_to_readers_who_can_go_on_behind_it() {
     };
     assert_eq!((offset, resume), (Offset(2), Some(Offset(3))));
     assert_eq!(read(3).await.expect("what stands behind it").batches.len(), 2);
+    let four = Retention { max_messages: Some(4), ..Retention::default() };
+    let report = storage.trim(partition(0), four, 0).await.expect("it is trimmed");
+    assert_eq!(report.first, Offset(1));
+    let three = Retention { max_messages: Some(3), ..Retention::default() };
+    let report = storage.trim(partition(0), three, 0).await.expect("it is trimmed");
+    assert_eq!(report.first, Offset(3), "it begins with a batch, not within the hole");
+    let aged = Retention { max_age_ms: Some(1), ..Retention::default() };
+    storage.trim(partition(0), aged, 1000).await.expect("it is trimmed");
+    storage.close().await;
+    let storage = open(folder.path());
+    let bounds = storage.bounds(&partition(0)).expect("it exists");
+    assert_eq!((bounds.first, bounds.next), (Offset(5), Offset(5)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_loss_is_accepted_what_is_held_is_counted_anew_and_offsets_are_not_given_again() {
+    let folder = tempfile::tempdir().expect("a folder");
+    written(folder.path(), 6).await;
+    let key = keys::PartitionKey { stream: 0, partition: 0 };
+    for base in [0, 2, 5] {
+        remove(folder.path(), "log", &key.batch(Offset(base)));
+        remove(folder.path(), "index", &key.batch(Offset(base)));
+    }
+    let refused = EmbeddedStorage::open(config(folder.path()));
+    assert!(matches!(refused, Err(OpenError::Short { .. })), "{refused:?}");
+    let accepting = EmbeddedConfig { accept_loss: true, ..config(folder.path()) };
+    EmbeddedStorage::open(accepting).expect("the loss is accepted").close().await;
+    let storage = open(folder.path());
+    let bounds = storage.bounds(&partition(0)).expect("it exists");
+    let (ends, held) = ((bounds.first, bounds.next), (bounds.held.batches, bounds.held.messages));
+    assert_eq!((ends, held), ((Offset(1), Offset(6)), (3, 3)));
+    let Err(ReadError::Damaged { resume, .. }) =
+        storage.read(partition(0), Offset(5), ReadLimit::default()).await
+    else {
+        panic!("the end is a hole");
+    };
+    assert_eq!(resume, Some(Offset(6)));
+    // As much as is there is kept.
+    let bounded = Retention { max_bytes: Some(bounds.held.bytes), ..Retention::default() };
+    let report = storage.trim(partition(0), bounded, 0).await.expect("it is trimmed");
+    assert_eq!(report.first, Offset(1));
+    let stored = storage.append(append(0, 1, "x", 0)).await;
+    assert_eq!(stored, Ok(Appended::Stored { first_offset: Offset(6) }));
+    storage.close().await;
+    open(folder.path());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -384,7 +429,9 @@ async fn a_partition_whose_end_contradicts_its_batches_is_not_opened() {
     let key = keys::PartitionKey { stream: 0, partition: 0 };
     remove(folder.path(), "index", &key.batch(Offset(4)));
     let refused = EmbeddedStorage::open(config(folder.path()));
-    assert!(matches!(refused, Err(OpenError::Damaged { .. })), "{refused:?}");
+    let Err(OpenError::Short { end: Offset(4), next: Offset(5), .. }) = refused else {
+        panic!("it was to be refused: {refused:?}");
+    };
 }
 
 #[tokio::test(flavor = "multi_thread")]
