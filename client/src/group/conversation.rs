@@ -300,19 +300,24 @@ impl Shared {
     /// Takes note of a delivery.
     fn lend(&self, given: &Given) {
         let duration = Duration::from_millis(given.lease.duration_ms).min(LONGEST_LEASE);
-        let lent = Lent { left: given.batch.batch.len(), ends: Instant::now() + duration };
+        let (left, ends) = (given.batch.batch.len(), Instant::now() + duration);
+        let lent = Lent { left, abandoned: 0, ends };
         let mut state = self.state();
         state.duration = duration;
         state.leases.insert(given.lease.id, lent);
     }
 
-    /// Extends what waits for an application that goes on: one that stands still loses it to others.
+    /// Extends what waits for an application that goes on: one that stands still loses it to others. A lease of which
+    /// nobody holds anything any more ends, so that what was dropped comes again.
     fn keep_alive(&self, lease: Duration) {
         let mut state = self.state();
+        let now = Instant::now();
+        state.leases.retain(|_, lent| lent.ends > now);
         if state.active.is_none_or(|active| active.elapsed() >= lease) {
             return;
         }
-        let mut leases: Vec<u64> = state.leases.keys().copied().collect();
+        let held = state.leases.iter().filter(|(_, lent)| lent.left > lent.abandoned);
+        let mut leases: Vec<u64> = held.map(|(lease, _)| *lease).collect();
         leases.sort_unstable();
         for lease in leases {
             state.extended(lease, None);

@@ -134,8 +134,10 @@ struct State {
 /// A lease as far as this side knows.
 #[derive(Debug, Clone, Copy)]
 struct Lent {
-    /// How many of its messages are not settled.
+    /// How many of its messages are not settled, as far as each was settled by itself.
     left: usize,
+    /// How many of those nobody holds any more.
+    abandoned: usize,
     /// When it ends.
     ends: Instant,
 }
@@ -261,7 +263,7 @@ impl Shared {
         };
         let attempt = attempts.get(index).copied().unwrap_or(1);
         let message = Delivered::new(given.batch.clone(), index);
-        Some(Delivery { message, held, attempt })
+        Some(Delivery { message, held, attempt, is_open: true })
     }
 
     fn consume(&self, delivered: &DeliveredBatch) {
@@ -287,6 +289,16 @@ impl Shared {
         drop(state);
         self.said.notify_one();
         true
+    }
+
+    /// A message was let go of without a word.
+    fn abandon(&self, held: &Held) {
+        let mut state = self.state();
+        if state.stream == held.stream
+            && let Some(lent) = state.leases.get_mut(&held.lease)
+        {
+            lent.abandoned += 1;
+        }
     }
 
     fn extend(&self, held: &Held, extend: Extend) {
