@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use super::config::style;
+use super::{config::style, shown::printable};
 use crate::config::ConfigErrors;
 
 /// Why a command failed, which decides its exit code.
@@ -33,11 +33,11 @@ impl Failure {
                 ExitCode::from(CONFIG)
             }
             Self::Storage(reason) => {
-                eprintln!("error: {reason}");
+                eprintln!("error: {}", printable(reason.as_bytes()));
                 ExitCode::from(STORAGE)
             }
             Self::Other(error) => {
-                eprintln!("error: {}", told(&error));
+                eprintln!("error: {}", printable(told(&error).as_bytes()));
                 ExitCode::FAILURE
             }
             Self::Told => ExitCode::FAILURE,

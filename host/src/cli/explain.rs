@@ -9,7 +9,7 @@ use super::{
     admin::AdminOptions,
     connection::runtime,
     output::{Format, counted, short, write_line},
-    print::write_out,
+    print::write_shown,
 };
 use crate::router::{BreakerStatus, ExplainedGroup, ExplainedStream, Explanation, RouteStatus};
 
@@ -36,7 +36,7 @@ pub(super) fn run(options: &Options) -> Result<(), Failure> {
         let explanation: Explanation = options.admin.get(&path).await?;
         match Format::or_default(options.output) {
             Format::Json => Ok(write_line(&explanation)?),
-            Format::Pretty => Ok(write_out(&told(&explanation))?),
+            Format::Pretty => Ok(write_shown(&told(&explanation))?),
         }
     })
 }

@@ -10,7 +10,7 @@ use super::{
     admin::AdminOptions,
     connection::runtime,
     output::{Format, OutcomeOptions, counted, write_line},
-    print::write_out,
+    print::write_shown,
     values::place,
 };
 use crate::{
@@ -97,7 +97,7 @@ async fn list(options: &List) -> Result<(), Failure> {
     let list: GroupList = options.admin.get("/api/v1/groups").await?;
     match Format::or_default(options.output) {
         Format::Json => Ok(write_line(&list)?),
-        Format::Pretty => Ok(write_out(&table(&list.groups))?),
+        Format::Pretty => Ok(write_shown(&table(&list.groups))?),
     }
 }
 
@@ -106,7 +106,7 @@ async fn show(options: &Show) -> Result<(), Failure> {
     let status: GroupStatus = options.admin.get(&path).await?;
     match Format::or_default(options.output) {
         Format::Json => Ok(write_line(&status)?),
-        Format::Pretty => Ok(write_out(&details(&status))?),
+        Format::Pretty => Ok(write_shown(&details(&status))?),
     }
 }
 

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal as _};
 
 use serde::Serialize;
 
-use super::print::write_out;
+use super::{print::write_out, shown::printable};
 
 /// Digits of a digest that are shown to people.
 const SHORT_DIGEST: usize = 12;
@@ -45,7 +45,7 @@ impl OutcomeOptions {
         match self.output {
             Format::Json => write_line(outcome),
             Format::Pretty => {
-                eprintln!("{pretty}");
+                eprintln!("{}", printable(pretty.as_bytes()));
                 Ok(())
             }
         }

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::sync::{mpsc, oneshot};
 use waypost_client::{Delivered, Delivery};
 
-use super::shown::{Colours, Shown};
+use super::shown::{Colours, Shown, printable};
 
 /// Messages that wait for the thread. Beyond them the subscription's credit is not given back.
 const MAX_WAITING: usize = 64;
@@ -90,6 +90,11 @@ pub(super) fn write_out(text: &str) -> io::Result<()> {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(error),
         _ => Ok(()),
     }
+}
+
+/// Writes for people what a router said, with what would steer a terminal replaced.
+pub(super) fn write_shown(text: &str) -> io::Result<()> {
+    write_out(&printable(text.as_bytes()))
 }
 
 struct Lines {

@@ -9,7 +9,7 @@ use super::{
     admin::AdminOptions,
     connection::runtime,
     output::{Format, OutcomeOptions, counted, write_line},
-    print::write_out,
+    print::write_shown,
 };
 use crate::admin::{KeptRouteList, KeptRouteStatus};
 
@@ -59,7 +59,7 @@ async fn list(options: &List) -> Result<(), Failure> {
     let list: KeptRouteList = options.admin.get("/api/v1/progress").await?;
     match Format::or_default(options.output) {
         Format::Json => Ok(write_line(&list)?),
-        Format::Pretty => Ok(write_out(&table(&list.routes))?),
+        Format::Pretty => Ok(write_shown(&table(&list.routes))?),
     }
 }
 

@@ -10,7 +10,7 @@ use super::{
     admin::AdminOptions,
     connection::runtime,
     output::{Format, counted, write_line},
-    print::write_out,
+    print::write_shown,
 };
 use crate::{
     admin::StreamList,
@@ -64,7 +64,7 @@ async fn list(options: &List) -> Result<(), Failure> {
     let list: StreamList = options.admin.get("/api/v1/streams").await?;
     match Format::or_default(options.output) {
         Format::Json => Ok(write_line(&list)?),
-        Format::Pretty => Ok(write_out(&table(&list))?),
+        Format::Pretty => Ok(write_shown(&table(&list))?),
     }
 }
 
@@ -79,7 +79,7 @@ async fn show(options: &Show) -> Result<(), Failure> {
     })?;
     match Format::or_default(options.output) {
         Format::Json => Ok(write_line(&found)?),
-        Format::Pretty => Ok(write_out(&details(&found))?),
+        Format::Pretty => Ok(write_shown(&details(&found))?),
     }
 }
 

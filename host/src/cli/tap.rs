@@ -112,7 +112,9 @@ fn pretty(sight: &Sight, colours: Colours) -> String {
         Some(ShownKey::KeyHex(hex)) => format!(" {dim}key{plain} 0x{hex}"),
         None => String::new(),
     };
-    let mut text = format!("{bold}{}{plain}{key}  {}\n", sight.topic, event(&sight.event));
+    let (topic, event) =
+        (printable(sight.topic.as_bytes()), printable(event(&sight.event).as_bytes()));
+    let mut text = format!("{bold}{topic}{plain}{key}  {event}\n");
     for header in &sight.headers {
         let value = match &header.value {
             ShownValue::Value(value) => printable(value.as_bytes()),
@@ -138,7 +140,9 @@ pub(super) fn said(verdict: &ShownVerdict) -> String {
     match verdict {
         ShownVerdict::Forward => "forward".to_owned(),
         ShownVerdict::Drop => "drop".to_owned(),
-        ShownVerdict::Emit(topics) => format!("emit on {}", topics.join(", ")),
+        ShownVerdict::Emit(topics) => {
+            format!("emit on {}", printable(topics.join(", ").as_bytes()))
+        }
         ShownVerdict::Retry(ms) => format!("retry after {ms} ms"),
         ShownVerdict::Reject(reason) => format!("reject: {}", printable(reason.as_bytes())),
         ShownVerdict::Wait => "wait for an earlier one with its key".to_owned(),
@@ -165,10 +169,41 @@ fn event(event: &TapEvent) -> String {
         }
         TapEvent::Dead { route, stage, reason, error } => {
             let stage = stage.as_ref().map_or_else(String::new, |stage| format!("/{stage}"));
-            format!("{route}{stage}: dead letter, {reason}: {}", printable(error.as_bytes()))
+            format!("{route}{stage}: dead letter, {reason}: {error}")
         }
         TapEvent::Left { route, routes, subscriptions } => {
             format!("left {route} {}", takers(routes, *subscriptions))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_that_a_guest_says_steers_the_terminal() {
+        let verdict = ShownVerdict::Emit(vec!["a\x1b[2J".to_owned(), "b".to_owned()]);
+        assert_eq!(said(&verdict), "emit on a\u{fffd}[2J, b");
+        let event = |event: serde_json::Value| {
+            let mut sight = serde_json::json!({
+                "at_ms": 0, "topic": "t", "headers": [], "payload": "x", "payload_bytes": 1,
+            });
+            sight
+                .as_object_mut()
+                .expect("an object")
+                .extend(event.as_object().cloned().expect("one"));
+            let sight: Sight = serde_json::from_value(sight).expect("it is one");
+            pretty(&sight, Colours::default())
+        };
+        let dead = event(serde_json::json!({
+            "event": "dead", "route": "r", "stage": "s", "reason": "PLUGIN_TRAP", "error": "\x1b]0;x\x07",
+        }));
+        assert_eq!(dead, "t  r/s: dead letter, PLUGIN_TRAP: \u{fffd}]0;x\u{fffd}\n  x\n");
+        let verdict = event(serde_json::json!({
+            "event": "verdict", "route": "r", "stage": "s", "version": "1\x1b[1m",
+            "verdict": { "emit": ["a\x1bc"] },
+        }));
+        assert_eq!(verdict, "t  r/s 1\u{fffd}[1m: emit on a\u{fffd}c\n  x\n");
     }
 }

@@ -421,6 +421,10 @@ pub(crate) fn shown_verdict(
     if folded.following.iter().any(|following| *following as usize == index) {
         return ShownVerdict::Wait;
     }
+    // Where one of what it emits has no topic that may be, it is a dead letter like one that is rejected.
+    if let Some(failed) = folded.failed.iter().find(|failed| failed.index as usize == index) {
+        return ShownVerdict::Reject(failed.error.clone());
+    }
     match output.verdicts.get(index) {
         Some(Verdict::Drop) => ShownVerdict::Drop,
         Some(Verdict::Emit(_)) => ShownVerdict::Emit(emitted_topics(index, message, output)),

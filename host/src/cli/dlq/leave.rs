@@ -15,6 +15,7 @@ use crate::{
         Failure,
         admin::AdminOptions,
         output::{Format, OutcomeOptions, counted},
+        shown::printable,
     },
     dlq::{LetterSelection, LettersLeft, ReplayTo},
 };
@@ -126,7 +127,7 @@ fn tell(outcome: OutcomeOptions, left: &LettersLeft, done: &str) -> Result<(), F
     }
     if outcome.format() == Format::Pretty {
         for refused in &left.refused {
-            eprintln!("{} stays: {}", refused.address, refused.error);
+            eprintln!("{} stays: {}", refused.address, printable(refused.error.as_bytes()));
         }
     }
     Err(Failure::Told)

@@ -36,7 +36,7 @@ pub(super) async fn run(
             }
         }
         for refused in &told.refused {
-            eprintln!("{} was not tried: {}", refused.address, refused.error);
+            eprintln!("{} was not tried: {}", refused.address, printable(refused.error.as_bytes()));
         }
         is_whole &= told.refused.is_empty();
         if !go_on_with(&mut selection, told.next, told.until_ms)? {
@@ -55,7 +55,7 @@ fn line(trial: &LetterTrial) -> String {
             format!("fails, {reason}: {}", printable(error.as_bytes()))
         }
     };
-    format!("{address}  {plugin} {version}: {outcome}\n")
+    format!("{address}  {plugin} {}: {outcome}\n", printable(version.as_bytes()))
 }
 
 #[cfg(test)]

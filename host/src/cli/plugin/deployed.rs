@@ -11,7 +11,7 @@ use crate::{
         Failure,
         admin::{AdminOptions, LOOK_AT_PLUGINS},
         output::{Format, OutcomeOptions, short, write_line},
-        print::write_out,
+        print::write_shown,
         progress::Progress,
     },
     deploy::PluginStatus,
@@ -98,7 +98,7 @@ pub(super) async fn list(options: &List) -> Result<(), Failure> {
     let plugins: Plugins = options.admin.get("/api/v1/plugins").await?;
     match Format::or_default(options.output) {
         Format::Json => Ok(write_line(&plugins)?),
-        Format::Pretty => Ok(write_out(&table(&plugins.plugins, now_ms()))?),
+        Format::Pretty => Ok(write_shown(&table(&plugins.plugins, now_ms()))?),
     }
 }
 

@@ -36,6 +36,33 @@ fn one_of_each(batch: &Batch) -> Result<StageOutput, StageFailure> {
     Ok(StageOutput { verdicts, emitted })
 }
 
+/// Everything is emitted on a topic that would steer a terminal.
+fn emit_nowhere(batch: &Batch) -> Result<StageOutput, StageFailure> {
+    let topic = b"a\x1b[2J";
+    let messages = u32::try_from(batch.len()).expect("they are few");
+    let emitted = Emitted {
+        sources: (0..messages).collect(),
+        topics: Some(ChangeColumn {
+            changes: vec![Change::Set; batch.len()],
+            ends: (0..=messages).map(|end| end * 5).collect(),
+            bytes: topic.repeat(batch.len()),
+        }),
+        ..Emitted::default()
+    };
+    Ok(StageOutput { verdicts: vec![Verdict::Emit(1); batch.len()], emitted: Some(emitted) })
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_emitted_on_no_topic_is_shown_as_the_reject_that_comes_of_it() {
+    let router = router(vec![(route("r", 1, None), stage("1", emit_nowhere))]);
+    let mut tap = router.tap(filter("in.*")).expect("there is room");
+    assert_eq!(publish(&router, &batch("in.a", [0])).await, COMMITTED);
+    let told: Vec<String> = seen(&mut tap).iter().map(told).collect();
+    let [_, verdict, dead] = told.as_slice() else { panic!("three sights: {told:?}") };
+    assert!(verdict.starts_with(r#"in.a 0: r/s 1 Reject("the plugin gave the topic"#), "{verdict}");
+    assert_eq!(dead, r#"in.a 0: r Some("s") BAD_DESTINATION"#);
+}
+
 /// What is seen until nothing more is.
 fn seen(tap: &mut Tap) -> Vec<Sight> {
     std::iter::from_fn(|| tap.try_next()).collect()
