@@ -16,6 +16,7 @@ mod lane;
 mod letter;
 mod lifetime;
 mod producer;
+mod reports;
 mod retention;
 mod retry;
 mod rollback;
@@ -52,6 +53,7 @@ pub use letter::{
 };
 pub use lifetime::{BadLifetime, Lifetime, Lifetimes, Living, check_lifetimes};
 pub use producer::{Claim, ClaimVerdict, MAX_RUNS, ProducerState, Run, check_claim};
+pub use reports::{Report, Reports};
 pub use retention::{Aged, Extent, Retention, Trimmed};
 pub use retry::{Parking, Place, RetryPolicy};
 pub use rollback::{Counts, RollbackPolicy};

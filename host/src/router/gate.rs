@@ -3,9 +3,14 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::{Duration, Instant};
-use waypost_core::{Admission, Breaker, BreakerPolicy, BreakerState, RouteName, StageName};
+use waypost_core::{
+    Admission, Breaker, BreakerPolicy, BreakerState, Report, Reports, RouteName, StageName,
+};
 
 use super::{metrics::RouterMetrics, stage::StageVersion};
+
+/// How many failures of a stage are told in a second.
+const TOLD_PER_SECOND: u32 = 10;
 
 /// Lets calls into a stage go, or holds them.
 #[derive(Debug)]
@@ -24,6 +29,8 @@ struct State {
     breaker: Breaker,
     /// The version that its failures are of.
     version: Option<Arc<dyn StageVersion>>,
+    /// Which failures are told.
+    reports: Reports,
     /// No plan has it any more, and no metric shows it.
     is_retired: bool,
 }
@@ -35,8 +42,9 @@ impl Gate {
         policy: BreakerPolicy,
         metrics: Arc<RouterMetrics>,
     ) -> Self {
-        let state =
-            Mutex::new(State { breaker: Breaker::new(policy), version: None, is_retired: false });
+        let reports = Reports::new(TOLD_PER_SECOND);
+        let breaker = Breaker::new(policy);
+        let state = Mutex::new(State { breaker, version: None, reports, is_retired: false });
         Self { route, stage, policy, origin: Instant::now(), state, metrics }
     }
 
@@ -73,6 +81,12 @@ impl Gate {
     /// A call of this version succeeded, which says nothing of another that failed.
     pub(super) fn succeeded(&self, version: &Arc<dyn StageVersion>) {
         let mut state = self.state();
+        if state.reports.has_untold()
+            && let Some(untold) = state.reports.poll_untold(self.now_ms())
+        {
+            let (route, stage) = (&self.route, &self.stage);
+            tracing::warn!(%route, %stage, untold, "further failures of the plugin were not told");
+        }
         if state.version.as_ref().is_some_and(|known| !Arc::ptr_eq(known, version)) {
             return;
         }
@@ -80,6 +94,11 @@ impl Gate {
         if state.breaker.succeeded() && !state.is_retired {
             self.tell_closed("the plugin works again, the breaker is closed");
         }
+    }
+
+    /// Whether a failure is told: so many are in a second, and the next one says how many were not.
+    pub(super) fn report(&self) -> Report {
+        self.state().reports.handle(self.now_ms())
     }
 
     /// A message was found that this version fails on.

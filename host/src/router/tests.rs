@@ -7,6 +7,7 @@ mod reloading;
 mod requests;
 mod retrying;
 mod taps;
+mod telling;
 mod topics;
 
 use std::num::NonZeroU16;

@@ -7,7 +7,7 @@ mod waiting;
 
 use std::{ops::Range, sync::Arc};
 
-use waypost_core::{BatchPolicy, Failed, Folded, Isolation, Lineage, RouteName, Traced};
+use waypost_core::{BatchPolicy, Failed, Folded, Isolation, Lineage, Report, RouteName, Traced};
 use waypost_protocol::Batch;
 
 use super::{
@@ -211,7 +211,7 @@ impl Pipeline {
                 enter(work, position + 1, next.unwrap_or_default(), &course);
             }
             Err(CallFailure::Start(failure)) => {
-                self.tell_failure(&stage, &failure, true);
+                self.tell_failure(&stage, item.gate(), &failure, true);
                 let labels = [self.route.as_str(), stage.name.as_str()];
                 self.metrics.stage_start_failures.with_label_values(&labels).inc();
                 stage.tally.failed();
@@ -222,7 +222,8 @@ impl Pipeline {
                 let first = item.first_failure_ms.unwrap_or_else(now_ms);
                 let is_untried = item.isolation.is_untried();
                 let (after, rest) = item.take_isolation().failed();
-                self.tell_failure(&stage, &failure, is_untried || after.guilty.is_some());
+                let is_news = is_untried || after.guilty.is_some();
+                self.tell_failure(&stage, item.gate(), &failure, is_news);
                 let mut is_admitted = true;
                 if let Some((index, attempts)) = after.guilty {
                     let labels = [self.route.as_str(), stage.name.as_str()];
@@ -264,16 +265,31 @@ impl Pipeline {
         dropped.inc_by(folded.dropped as u64);
     }
 
-    fn tell_failure(&self, stage: &Stage, failure: &StageFailure, is_news: bool) {
+    fn tell_failure(
+        &self,
+        stage: &Stage,
+        gate: Option<&Gate>,
+        failure: &StageFailure,
+        is_news: bool,
+    ) {
         let (route, name) = (self.route.as_str(), stage.name.as_str());
         let labels = [route, name, failure.code.name()];
         self.metrics.stage_failures.with_label_values(&labels).inc();
         let labels = [stage.version.run().plugin.as_str(), failure.code.name()];
         self.metrics.plugin_failures.with_label_values(&labels).inc();
-        if is_news {
-            tracing::warn!(route, stage = name, error = %failure, "a plugin failed on a batch");
-        } else {
+        if !is_news {
             tracing::debug!(route, stage = name, error = %failure, "a plugin failed on a part");
+            return;
+        }
+        match gate.map_or(Report::Tell { untold: 0 }, Gate::report) {
+            Report::Tell { untold: 0 } => {
+                tracing::warn!(route, stage = name, error = %failure, "a plugin failed on a batch");
+            }
+            Report::Tell { untold } => tracing::warn!(
+                route, stage = name, error = %failure, untold,
+                "a plugin failed on a batch; further failures before it were not told"
+            ),
+            Report::Pass => {}
         }
     }
 }
