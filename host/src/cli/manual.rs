@@ -31,8 +31,18 @@ pub(super) fn completions(options: &Completions) -> Result<(), Failure> {
 
 fn script(shell: Shell) -> anyhow::Result<String> {
     let mut script = Vec::new();
-    clap_complete::generate(shell, &mut Arguments::command(), "waypost", &mut script);
+    clap_complete::generate(shell, &mut shown(), "waypost", &mut script);
     String::from_utf8(script).context("the script is no text")
+}
+
+/// The command without what is hidden, which scripts would offer all the same.
+fn shown() -> clap::Command {
+    let all = Arguments::command();
+    let commands = all.get_subcommands().filter(|command| !command.is_hide_set()).cloned();
+    clap::Command::new("waypost")
+        .version(env!("CARGO_PKG_VERSION"))
+        .args(all.get_arguments().cloned())
+        .subcommands(commands)
 }
 
 pub(super) fn man(options: &Man) -> Result<(), Failure> {
@@ -60,12 +70,22 @@ mod tests {
 
     #[test]
     fn every_shell_completes_the_commands_that_are_shown_and_no_others() {
+        let all = Arguments::command();
+        let names = all.get_subcommands().filter(|command| !command.is_hide_set());
+        let names: Vec<&str> = names.map(clap::Command::get_name).collect();
         for shell in Shell::value_variants() {
             let script = script(*shell).expect("it is text");
-            for command in ["run", "explain", "tap", "plugin"] {
+            for command in &names {
                 assert!(script.contains(command), "{shell} lacks {command}");
             }
+            let compiler = crate::wasm::ARGUMENT;
+            assert!(!script.contains(compiler), "{shell}: the router alone starts {compiler}");
         }
+        let bash = script(Shell::Bash).expect("it is text");
+        let (_, own) = bash.split_once("        waypost)\n            opts=\"").expect("its words");
+        let (words, _) = own.split_once('"').expect("they end");
+        let offered: Vec<&str> = words.split(' ').filter(|word| !word.starts_with('-')).collect();
+        assert_eq!(offered, [&names[..], &["help"]].concat());
     }
 
     /// Commands without `--output`, and why.

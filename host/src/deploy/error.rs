@@ -50,7 +50,7 @@ pub enum DeployError {
     #[error(transparent)]
     Store(#[from] StoreError),
     /// No stage uses a plugin of this name.
-    #[error("no stage uses a plugin {plugin}; the stages use {}", .known.join(", "))]
+    #[error("no stage uses a plugin {plugin}; {}", there_are("the stages use", .known))]
     UnknownPlugin {
         /// The name that was given.
         plugin: String,
@@ -58,7 +58,7 @@ pub enum DeployError {
         known: Vec<String>,
     },
     /// No route has such a stage.
-    #[error("there is no stage {stage}; the stages are {}", .known.join(", "))]
+    #[error("there is no stage {stage}; {}", there_are("the stages are", .known))]
     UnknownStage {
         /// What was given, as `route/stage`.
         stage: String,
@@ -81,6 +81,15 @@ pub enum DeployError {
         /// What happened.
         reason: String,
     },
+}
+
+/// What there is instead of something that is not there.
+fn there_are(which: &str, known: &[String]) -> String {
+    if known.is_empty() {
+        return "no route has a stage: add a [[route]] with a [[route.stage]] that names its plugin"
+            .to_owned();
+    }
+    format!("{which} {}", known.join(", "))
 }
 
 impl DeployError {
@@ -120,5 +129,23 @@ impl DeployError {
             }
             Self::Internal { .. } => "internal",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_there_is_told_with_what_is_or_with_what_to_add() {
+        let unknown = |known: &[&str]| {
+            let known = known.iter().map(ToString::to_string).collect();
+            DeployError::UnknownPlugin { plugin: "x".to_owned(), known }.to_string()
+        };
+        assert_eq!(unknown(&["a", "b"]), "no stage uses a plugin x; the stages use a, b");
+        assert_eq!(
+            unknown(&[]),
+            "no stage uses a plugin x; no route has a stage: add a [[route]] with a [[route.stage]] that names its plugin"
+        );
     }
 }
