@@ -4,7 +4,7 @@
 use std::fs;
 
 use tempfile::TempDir;
-use waypost_artefacts::{KEEP_BY_KEY, artefact};
+use waypost_artefacts::{KEEP_BY_KEY, artefact, component};
 use waypost_client::{Message, PublisherOptions, SubscriberOptions};
 use waypost_tests::Router;
 
@@ -17,16 +17,28 @@ fn config(first: &str) -> String {
     )
 }
 
-async fn router(config: &str) -> (anyhow::Result<Router>, TempDir) {
+async fn router(config: &str, artefact: &[u8]) -> (anyhow::Result<Router>, TempDir) {
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("keep-by-key.wasm");
-    fs::write(&file, artefact(KEEP_BY_KEY)).expect("the folder takes a file");
+    fs::write(&file, artefact).expect("the folder takes a file");
     (Router::start(config, &[("keep-by-key", file)]).await, folder)
 }
 
 #[tokio::test]
 async fn a_filter_written_by_hand_keeps_what_its_configuration_says() {
-    let (router, _folder) = router(&config("e")).await;
+    keeps_what_its_configuration_says(&artefact(KEEP_BY_KEY)).await;
+}
+
+#[tokio::test]
+async fn a_finished_component_does_what_the_module_does_that_it_was_made_of() {
+    let component = component(KEEP_BY_KEY);
+    // The header's last two bytes are the layer, which is 1 for a component and 0 for a module.
+    assert_eq!(component[4..8], [0x0d, 0, 1, 0], "it is no module");
+    keeps_what_its_configuration_says(&component).await;
+}
+
+async fn keeps_what_its_configuration_says(artefact: &[u8]) {
+    let (router, _folder) = router(&config("e"), artefact).await;
     let router = router.expect("the router starts");
     let client = router.client().await.expect("a connection");
     let mut kept =
@@ -66,7 +78,7 @@ async fn a_filter_written_by_hand_keeps_what_its_configuration_says() {
 #[tokio::test]
 async fn a_configuration_that_it_does_not_take_is_refused_in_its_own_words() {
     for wrong in ["", "ab", "ä", "\\n"] {
-        let (router, _folder) = router(&config(wrong)).await;
+        let (router, _folder) = router(&config(wrong), &artefact(KEEP_BY_KEY)).await;
         let error = router.err().unwrap_or_else(|| panic!("{wrong:?} is taken")).to_string();
         assert!(error.contains("write { first = \"e\" }, one ASCII character"), "{error}");
     }

@@ -12,7 +12,7 @@ pub use bomb::{import_of_env, long_function};
 pub use guest::{FORWARD, Guest};
 pub use signer::Signer;
 pub use stamp::stamping;
-use wit_component::{StringEncoding, embed_component_metadata};
+use wit_component::{ComponentEncoder, StringEncoding, embed_component_metadata};
 use wit_parser::Resolve;
 
 /// A useful guest: a filter by the first byte of the key, described in `tests/guests/by-hand`.
@@ -33,4 +33,15 @@ pub fn artefact(text: &str) -> Vec<u8> {
     embed_component_metadata(&mut module, &resolve, world, StringEncoding::UTF8)
         .expect("the metadata encodes");
     module
+}
+
+/// The same as a finished component: what `wasm-tools component new` makes of the artefact.
+///
+/// # Panics
+///
+/// The text is no module, or not one of a plugin.
+#[must_use]
+pub fn component(text: &str) -> Vec<u8> {
+    let encoder = ComponentEncoder::default().validate(true).module(&artefact(text));
+    encoder.expect("it carries the contract").encode().expect("it keeps the contract")
 }

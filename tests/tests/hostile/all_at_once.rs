@@ -169,6 +169,20 @@ async fn whatever_guests_do_the_router_stands_and_ordinary_traffic_goes_on() {
         }
         memory.push(router.memory_bytes().expect("it runs"));
     }
+    // Each of the other guests stands in a route of its own name; the hostile one is in several.
+    let by_plugin = FATAL.iter().map(|(_, code, _)| ("hostile", *code));
+    let by_plugin = by_plugin.chain(BROKEN.iter().map(|(name, code, ..)| (*name, *code)));
+    for (plugin, code) in by_plugin {
+        let offences =
+            format!("waypost_plugin_failures_total{{plugin=\"{plugin}\",reason=\"{code}\"");
+        let of_stages =
+            format!("waypost_stage_failures_total{{reason=\"{code}\",route=\"{plugin}\"");
+        let counted = series(&router, &offences).await;
+        assert!(counted >= (2 * ROUNDS) as f64, "{plugin} {code}: {counted}");
+        if plugin != "hostile" {
+            assert_eq!(counted, series(&router, &of_stages).await, "{plugin} {code}");
+        }
+    }
     let leaked = "waypost_stage_failures_total{reason=\"PLUGIN_MEMORY\",route=\"leak\"";
     assert!(series(&router, leaked).await >= ROUNDS as f64, "the leak met its limit");
     let lines = "waypost_plugin_log_lines_dropped_total{plugin=\"hostile\"";
