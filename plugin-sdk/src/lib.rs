@@ -108,6 +108,41 @@
 //! }
 //! ```
 //!
+//! # Lifting messages to a new version
+//!
+//! [`upcast`] makes messages of an old version those of a new one, by a function between the two types:
+//!
+//! ```
+//! use waypost_sdk::prelude::*;
+//! use waypost_sdk::testing::{Harness, Outcome, TestMessage};
+//!
+//! #[derive(Deserialize)]
+//! struct QuakeV1 {
+//!     magnitude: f64,
+//! }
+//!
+//! #[derive(Serialize)]
+//! struct QuakeV2 {
+//!     tenths: i64,
+//! }
+//!
+//! #[upcast(from = 1, to = 2)]
+//! fn tenths(old: QuakeV1) -> Result<QuakeV2> {
+//!     Ok(QuakeV2 { tenths: (old.magnitude * 10.0).round() as i64 })
+//! }
+//!
+//! let mut plugin = Harness::<Tenths>::new(json!({}))?;
+//! let old = TestMessage::json("quakes", &json!({ "version": 1, "magnitude": 4.5 }));
+//! let new = TestMessage::json("quakes", &json!({ "version": 2, "tenths": 45 }));
+//! let unknown = TestMessage::json("quakes", &json!({ "version": 3 }));
+//! let [lifted, untouched, rejected] = &plugin.run([old, new.clone(), unknown])[..] else {
+//!     panic!("an outcome each")
+//! };
+//! assert_eq!((lifted, untouched), (&Outcome::Emitted(vec![new]), &Outcome::Forwarded));
+//! assert!(matches!(rejected, Outcome::Rejected(_)));
+//! # Ok::<(), Error>(())
+//! ```
+//!
 //! # Dropping, rejecting, retrying
 //!
 //! `Ok(false)` of a filter, or nothing from a transformation, drops the message on purpose. An error
@@ -151,9 +186,22 @@
 //!
 //! # Building and deploying
 //!
-//! `cargo build --release --target wasm32-unknown-unknown` makes the artefact. Put into the plugin folder of
-//! a router as `<name>.wasm` it is tried beside the traffic and swapped in between two batches; a route
-//! names it in `[[route.stage]]` with `plugin = "<name>"` and `config = { ... }`.
+//! The command `waypost` makes the crate, builds it, tries it in the real sandbox and brings it into a router
+//! that runs:
+//!
+//! ```sh
+//! waypost plugin new significant --role filter       # or transform, router: a crate that builds and passes its tests
+//! cd significant && cargo test                       # what is under "Tests without Wasm"
+//! waypost plugin build                               # target/waypost/significant.wasm
+//! waypost plugin test target/waypost/significant.wasm --config '{ "minimum": 3 }' --input sample.ndjson
+//! waypost plugin deploy target/waypost/significant.wasm
+//! ```
+//!
+//! A route names it in `[[route.stage]]` with `plugin = "significant"` and `config = { ... }`. What is deployed is
+//! tried beside the traffic and swapped in between two batches; `waypost plugin rollback significant` goes back.
+//! The plugin folder of a router does the same for each file `<name>.wasm` that is put there, by
+//! `waypost plugin build --out FOLDER` for one. Without the command, `cargo build --release --target
+//! wasm32-unknown-unknown` makes the artefact.
 
 // This crate cannot forbid unsafe code: what wit-bindgen generates in `bindings` calls the component
 // model's ABI. The workspace denies it and `bindings` alone allows it. A plugin's crate can forbid it,
