@@ -73,6 +73,8 @@ impl Streams {
         epoch: Epoch,
     ) -> Result<(ProducerSession, bool), Refused> {
         self.check_taking()?;
+        // Whoever asks last speaks, whoever is answered last.
+        let number = self.0.next_session.fetch_add(1, Ordering::Relaxed);
         let _place = permits(&self.0.requests, 1).await?;
         let seen_ms = now_ms();
         let opened = self.0.storage.open_producer(producer, epoch, seen_ms).await;
@@ -81,8 +83,14 @@ impl Streams {
             let code = error.code().unwrap_or(ErrorCode::StorageFenced);
             Refused { code, message: error.to_string() }
         })?;
-        let number = self.0.next_session.fetch_add(1, Ordering::Relaxed);
-        self.sessions().insert(producer, Speaking { number, epoch, seen_ms });
+        let mut sessions = self.sessions();
+        let newer = sessions
+            .get(&producer)
+            .is_some_and(|speaking| (speaking.epoch, speaking.number) > (epoch, number));
+        if !newer {
+            sessions.insert(producer, Speaking { number, epoch, seen_ms });
+        }
+        drop(sessions);
         let session = ProducerSession { streams: self.clone(), producer, epoch, number };
         Ok((session, opened == OpenedProducer::Resumed))
     }

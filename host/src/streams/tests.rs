@@ -91,6 +91,22 @@ async fn the_stream_that_opened_a_producer_last_speaks_for_it_alone() {
 }
 
 #[tokio::test]
+async fn of_two_streams_that_open_a_producer_at_once_the_later_one_speaks() {
+    let (streams, _) = streams(Retention::default());
+    let places = u32::try_from(REQUESTS).expect("it is small");
+    let all = streams.0.requests.clone().acquire_many_owned(places).await.expect("it is open");
+    let mut earlier = std::pin::pin!(streams.open_producer(PRODUCER, Epoch(0)));
+    assert!(earlier.as_mut().now_or_never().is_none(), "there is no place");
+    drop(all);
+    let later = streams.open_producer(PRODUCER, Epoch(0)).now_or_never();
+    let (later, _) = later.expect("it is ready at once").expect("it is let in");
+    let (earlier, _) = earlier.await.expect("it is let in");
+    let overtaken = append(&streams, Some(&earlier), Some(0)).await;
+    assert_eq!(overtaken, Err(ErrorCode::ProducerFenced));
+    assert_eq!(append(&streams, Some(&later), Some(0)).await, stored(0));
+}
+
+#[tokio::test]
 async fn a_full_disk_and_a_raised_fence_are_told_as_what_they_are() {
     let (streams, storage) = streams(Retention::default());
     storage.set_full(true);
