@@ -7,7 +7,7 @@
 mod tests;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, HashMap, HashSet},
     num::NonZeroU32,
 };
 
@@ -151,17 +151,36 @@ impl Ledger {
         let mut idle: Vec<ProducerId> = idle.map(|(id, _)| *id).collect();
         idle.sort_unstable();
         idle.truncate(limit);
-        let gone = |id: &ProducerId| idle.binary_search(id).is_ok();
+        self.forget(&idle)
+    }
+
+    /// Forgets those that were not seen for longest, except for those who are there. Gives their number.
+    pub(crate) fn forget_longest_unseen(
+        &mut self,
+        count: usize,
+        spared: &HashSet<ProducerId>,
+    ) -> (u64, Vec<Effect>) {
+        let away = self.producers.iter().filter(|(id, _)| !spared.contains(id));
+        let mut away: Vec<_> = away.map(|(id, record)| (record.seen_ms, *id)).collect();
+        away.sort_unstable();
+        let mut gone: Vec<ProducerId> = away.into_iter().take(count).map(|(_, id)| id).collect();
+        gone.sort_unstable();
+        self.forget(&gone)
+    }
+
+    /// Forgets producers, which are in order.
+    fn forget(&mut self, ids: &[ProducerId]) -> (u64, Vec<Effect>) {
+        let gone = |id: &ProducerId| ids.binary_search(id).is_ok();
         let claims = self.claims.keys().filter(|(_, id)| gone(id)).cloned();
         let mut claims: Vec<_> = claims.collect();
         claims.sort_unstable();
-        let mut effects: Vec<_> = idle.iter().map(|id| Effect::Producer(*id, None)).collect();
+        let mut effects: Vec<_> = ids.iter().map(|id| Effect::Producer(*id, None)).collect();
         for key in claims {
             self.claims.remove(&key);
             effects.push(Effect::Claims(key.0, key.1, None));
         }
         self.producers.retain(|id, _| !gone(id));
-        (idle.len() as u64, effects)
+        (ids.len() as u64, effects)
     }
 
     pub(crate) fn commit(

@@ -4,7 +4,7 @@
 //! once.
 
 use std::{
-    collections::{BTreeMap, HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, HashSet, VecDeque},
     num::NonZeroU32,
     sync::{Mutex, MutexGuard, PoisonError},
 };
@@ -260,6 +260,18 @@ impl Storage for MemoryStorage {
     fn forget_producers(&self, idle_since_ms: u64) -> BoxFuture<'_, Result<u64, CommitError>> {
         ready(self.write(false, |inner| {
             let (count, effects) = inner.ledger.forget_producers(idle_since_ms, FORGET_PRODUCERS);
+            inner.store(effects);
+            Ok(count)
+        }))
+    }
+
+    fn forget_longest_unseen(
+        &self,
+        count: usize,
+        spared: HashSet<ProducerId>,
+    ) -> BoxFuture<'_, Result<u64, CommitError>> {
+        ready(self.write(false, |inner| {
+            let (count, effects) = inner.ledger.forget_longest_unseen(count, &spared);
             inner.store(effects);
             Ok(count)
         }))

@@ -1,6 +1,6 @@
 //! The trait over storage engines.
 
-use std::{fmt, num::NonZeroU32};
+use std::{collections::HashSet, fmt, num::NonZeroU32};
 
 use futures_core::future::BoxFuture;
 use waypost_core::{GroupName, Partition, Retention, RouteName, StreamName, Trimmed};
@@ -141,6 +141,18 @@ pub trait Storage: Send + Sync + 'static {
     ///
     /// It cannot be stored.
     fn forget_producers(&self, idle_since_ms: u64) -> BoxFuture<'_, Result<u64, CommitError>>;
+
+    /// Forgets the producers that published nothing and were not opened for longest, to make room for others, and says
+    /// how many those were; `spared` are there and stay.
+    ///
+    /// # Errors
+    ///
+    /// It cannot be stored.
+    fn forget_longest_unseen(
+        &self,
+        count: usize,
+        spared: HashSet<ProducerId>,
+    ) -> BoxFuture<'_, Result<u64, CommitError>>;
 
     /// Commits a unit. The answer comes when it is as safe as the engine [promises](Self::promises).
     ///

@@ -1,7 +1,7 @@
 //! Publishes on their way into storage, and the producers that they come from.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     future::poll_fn,
     pin::Pin,
     sync::{Arc, MutexGuard, PoisonError, atomic::Ordering},
@@ -15,6 +15,9 @@ use waypost_storage::{Append, Appended, CommitError, OpenedProducer};
 
 use super::{Speaking, Streams};
 use crate::time::now_ms;
+
+/// How many producers are forgotten at once to make room: all are looked through for that.
+const FORGOTTEN_AT_ONCE: usize = 256;
 
 /// Where a publisher puts a batch.
 #[derive(Debug, Clone, Copy)]
@@ -77,7 +80,12 @@ impl Streams {
         let number = self.0.next_session.fetch_add(1, Ordering::Relaxed);
         let _place = permits(&self.0.requests, 1).await?;
         let seen_ms = now_ms();
-        let opened = self.0.storage.open_producer(producer, epoch, seen_ms).await;
+        let mut opened = self.0.storage.open_producer(producer, epoch, seen_ms).await;
+        if matches!(opened, Err(CommitError::TooManyProducers { .. }))
+            && self.forget_some().await.is_ok_and(|forgotten| forgotten > 0)
+        {
+            opened = self.0.storage.open_producer(producer, epoch, seen_ms).await;
+        }
         // Where it is unknown, the publisher asks again just as when it was not stored.
         let opened = opened.map_err(|error| {
             let code = error.code().unwrap_or(ErrorCode::StorageFenced);
@@ -93,6 +101,20 @@ impl Streams {
         drop(sessions);
         let session = ProducerSession { streams: self.clone(), producer, epoch, number };
         Ok((session, opened == OpenedProducer::Resumed))
+    }
+
+    /// Makes room for producers: whoever is away for longest is forgotten before its time.
+    async fn forget_some(&self) -> Result<u64, CommitError> {
+        let present: HashSet<ProducerId> = self.sessions().keys().copied().collect();
+        let forgotten = self.0.storage.forget_longest_unseen(FORGOTTEN_AT_ONCE, present).await?;
+        self.0.metrics.forgotten.inc_by(forgotten);
+        if forgotten > 0 {
+            tracing::warn!(
+                forgotten,
+                "as many producers are known as may be; those that were away longest are forgotten"
+            );
+        }
+        Ok(forgotten)
     }
 
     /// Hands a batch to storage, awaiting room. Batches that are handed over one after another are decided in

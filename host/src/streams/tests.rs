@@ -120,6 +120,20 @@ async fn a_full_disk_and_a_raised_fence_are_told_as_what_they_are() {
 }
 
 #[tokio::test]
+async fn a_producer_that_is_one_too_many_takes_the_place_of_one_that_is_gone() {
+    let (streams, _) = streams(Retention::default());
+    let open = async |id| streams.open_producer(ProducerId(id), Epoch(0)).await;
+    let (first, _) = open(1).await.expect("there is room");
+    drop(open(2).await.expect("there is room"));
+    let (third, _) = open(3).await.expect("one is gone");
+    let refused = open(4).await.map(|(_, resumed)| resumed).map_err(|refused| refused.code);
+    assert_eq!(refused, Err(ErrorCode::TooManyProducers), "both are there");
+    assert_eq!(append(&streams, Some(&first), Some(0)).await, stored(0));
+    assert_eq!(append(&streams, Some(&third), Some(0)).await, stored(1));
+    assert_eq!(streams.0.metrics.forgotten.get(), 1);
+}
+
+#[tokio::test]
 async fn upkeep_trims_and_forgets_but_not_who_is_there() {
     let retention = Retention { max_age_ms: Some(1000), ..Retention::default() };
     let (streams, storage) = streams(retention);

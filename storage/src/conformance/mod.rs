@@ -43,7 +43,8 @@ pub async fn check<S: Storage, F: Future<Output = S>>(fresh: impl Fn() -> F) {
             14 => groups::a_group_moves_with_its_dead_letters_or_not_at_all(&*storage).await,
             15 => groups::what_is_kept_of_groups_is_found_by_name(&*storage).await,
             16 => routes::a_route_that_is_forgotten_leaves_nothing(&*storage).await,
-            17 => a_fence_ends_writing_and_leaves_reading(&*storage).await,
+            17 => producers::those_who_are_away_longest_make_room_for_others(&*storage).await,
+            18 => a_fence_ends_writing_and_leaves_reading(&*storage).await,
             _ => return,
         }
     }

@@ -79,6 +79,22 @@ pub(super) async fn older_lives_are_fenced_and_forgotten_producers_unknown(stora
     assert_eq!(open(storage, PRODUCER, 2, 0).await, OpenedProducer::New, "it learns of it");
 }
 
+pub(super) async fn those_who_are_away_longest_make_room_for_others(storage: &impl Storage) {
+    for (id, now_ms) in [(1, 300), (2, 100), (3, 200), (4, 400)] {
+        open(storage, ProducerId(id), 1, now_ms).await;
+    }
+    store(storage, by(ProducerId(3), 1, 0, 0, 1)).await;
+    let spared = [ProducerId(2)].into();
+    assert_eq!(storage.forget_longest_unseen(2, spared).await, Ok(2), "at 200 and 300");
+    for (id, expected) in
+        [(1, OpenedProducer::New), (2, OpenedProducer::Resumed), (4, OpenedProducer::Resumed)]
+    {
+        assert_eq!(open(storage, ProducerId(id), 1, 500).await, expected, "{id}");
+    }
+    let all = (0..9).map(ProducerId).collect();
+    assert_eq!(storage.forget_longest_unseen(9, all).await, Ok(0), "they are there");
+}
+
 pub(super) async fn a_refused_batch_refuses_its_unit(storage: &impl Storage) {
     open(storage, PRODUCER, 1, 0).await;
     let appends = vec![append(0, 1, "x", 0), by(PRODUCER, 1, 0, 1, 1), by(PRODUCER, 1, 9, 2, 1)];

@@ -22,7 +22,14 @@ mod value;
 mod watch;
 mod writer;
 
-use std::{collections::BTreeSet, io, num::NonZeroU32, path::PathBuf, sync::Arc, thread};
+use std::{
+    collections::{BTreeSet, HashSet},
+    io,
+    num::NonZeroU32,
+    path::PathBuf,
+    sync::Arc,
+    thread,
+};
 
 use futures_core::future::BoxFuture;
 pub use open::OpenError;
@@ -233,6 +240,14 @@ impl Storage for EmbeddedStorage {
 
     fn forget_producers(&self, idle_since_ms: u64) -> BoxFuture<'_, Result<u64, CommitError>> {
         Box::pin(self.ask(move |reply| Request::ForgetProducers(idle_since_ms, reply)))
+    }
+
+    fn forget_longest_unseen(
+        &self,
+        count: usize,
+        spared: HashSet<ProducerId>,
+    ) -> BoxFuture<'_, Result<u64, CommitError>> {
+        Box::pin(self.ask(move |reply| Request::ForgetLongestUnseen(count, spared, reply)))
     }
 
     fn commit(&self, unit: Unit) -> BoxFuture<'_, Result<Committed, CommitError>> {

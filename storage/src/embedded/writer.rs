@@ -12,7 +12,7 @@
 //! comes to that every commit is synced.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, HashSet},
     fmt,
     num::NonZeroU32,
     path::PathBuf,
@@ -61,6 +61,7 @@ pub(super) enum Request {
     Declare(StreamName, NonZeroU32, Reply<(), DeclareError>),
     OpenProducer(ProducerId, Epoch, u64, Reply<OpenedProducer>),
     ForgetProducers(u64, Reply<u64>),
+    ForgetLongestUnseen(usize, HashSet<ProducerId>, Reply<u64>),
     Commit(Unit, Reply<Committed>),
     Trim(Partition, Retention, u64, Reply<TrimReport>),
     ForgetRoute(RouteName, Reply<Vec<KeptRoute>>),
@@ -191,6 +192,12 @@ impl Writer {
                 let forgotten = self.open_door(false);
                 let forgotten = forgotten
                     .map(|()| self.ledger.forget_producers(idle_since_ms, FORGET_PRODUCERS));
+                self.settle(forgotten, reply, group, |count, _| count);
+            }
+            Request::ForgetLongestUnseen(count, spared, reply) => {
+                let forgotten = self.open_door(false);
+                let forgotten =
+                    forgotten.map(|()| self.ledger.forget_longest_unseen(count, &spared));
                 self.settle(forgotten, reply, group, |count, _| count);
             }
             Request::Commit(unit, reply) => {
