@@ -7,10 +7,12 @@
 mod artefacts;
 pub mod chaos;
 mod command;
+mod faults;
 mod http;
 mod router;
 
 pub use artefacts::{another_build, built, built_guest, built_plugin};
 pub use command::{connected, finish, text, waypost};
+pub use faults::Faults;
 pub use http::{get, post};
 pub use router::{Config, Router, RouterOptions};

@@ -18,7 +18,7 @@ use tokio::{
 };
 use waypost_client::{Client, ClientOptions};
 
-use crate::{get, post};
+use crate::{Faults, get, post};
 
 /// Compiling plugins takes a while where the compiler is not optimised.
 const START_TIMEOUT: Duration = Duration::from_secs(120);
@@ -32,6 +32,8 @@ pub struct RouterOptions {
     pub config: Config,
     /// Artefacts by plugin name, which are copied into the router's own plugin folder.
     pub plugins: Vec<(String, PathBuf)>,
+    /// What goes wrong beneath it.
+    pub faults: Option<Faults>,
 }
 
 /// Where a configuration comes from.
@@ -65,6 +67,7 @@ pub struct Router {
     endpoints: Endpoints,
     binary: PathBuf,
     config: PathBuf,
+    faults: Option<Faults>,
 }
 
 impl Router {
@@ -76,7 +79,8 @@ impl Router {
     pub async fn start(config: &str, plugins: &[(&str, PathBuf)]) -> anyhow::Result<Self> {
         let plugins =
             plugins.iter().map(|(name, file)| ((*name).to_owned(), file.clone())).collect();
-        let options = RouterOptions { config: Config::Text(config.to_owned()), plugins };
+        let options =
+            RouterOptions { config: Config::Text(config.to_owned()), plugins, faults: None };
         Self::launch(&crate::built("debug/waypost"), &options).await
     }
 
@@ -105,10 +109,13 @@ impl Router {
                 path
             }
         };
-        let binary = binary.to_owned();
-        let mut child = spawn(&binary, &config, &folder, unshared_address()?)?;
+        let (binary, faults) = (binary.to_owned(), options.faults.clone());
+        if let Some(faults) = &faults {
+            faults.prepare(folder.path())?;
+        }
+        let mut child = spawn(&binary, &config, &folder, unshared_address()?, faults.as_ref())?;
         let endpoints = ready(&mut child, &folder).await?;
-        Ok(Self { child, folder, endpoints, binary, config })
+        Ok(Self { child, folder, endpoints, binary, config, faults })
     }
 
     /// Kills it, and starts it again at the same address with the same state folder.
@@ -118,7 +125,7 @@ impl Router {
     /// It is not ready in time; with its log.
     pub async fn restart(&mut self) -> anyhow::Result<()> {
         self.kill().await?;
-        self.child = spawn(&self.binary, &self.config, &self.folder, self.endpoints.listen)?;
+        self.child = self.spawn_again()?;
         self.endpoints = ready(&mut self.child, &self.folder).await?;
         Ok(())
     }
@@ -130,11 +137,61 @@ impl Router {
     /// It does not start, or ends by itself; with its log.
     pub async fn restart_for(&mut self, moment: Duration) -> anyhow::Result<()> {
         self.kill().await?;
-        self.child = spawn(&self.binary, &self.config, &self.folder, self.endpoints.listen)?;
+        self.child = self.spawn_again()?;
         match tokio::time::timeout(moment, self.child.wait()).await {
             Ok(status) => bail!("the router ended with {}:\n{}", status?, self.log()),
             Err(_) => self.kill().await,
         }
+    }
+
+    fn spawn_again(&self) -> anyhow::Result<Child> {
+        let listen = self.endpoints.listen;
+        spawn(&self.binary, &self.config, &self.folder, listen, self.faults.as_ref())
+    }
+
+    /// Kills it, starts it again, and waits until it ends by itself.
+    ///
+    /// # Errors
+    ///
+    /// It does not end in time; with its log.
+    pub async fn restart_until_end(&mut self) -> anyhow::Result<ExitStatus> {
+        self.kill().await?;
+        self.child = self.spawn_again()?;
+        match tokio::time::timeout(START_TIMEOUT, self.child.wait()).await {
+            Ok(status) => Ok(status?),
+            Err(_) => bail!("the router goes on:\n{}", self.log()),
+        }
+    }
+
+    /// What fails beneath it from its next start on.
+    ///
+    /// # Errors
+    ///
+    /// It was launched without faults.
+    pub fn fail(&mut self, fault: Option<String>) -> anyhow::Result<()> {
+        self.faults.as_mut().context("the router has no faults")?.fail(fault);
+        Ok(())
+    }
+
+    /// Sets its clock so many seconds off.
+    ///
+    /// # Errors
+    ///
+    /// It was launched without faults.
+    pub fn set_clock(&self, seconds: i64) -> anyhow::Result<()> {
+        let faults = self.faults.as_ref().context("the router has no faults")?;
+        faults.set_clock(self.folder.path(), seconds)
+    }
+
+    /// Kills it, and takes from its storage whatever was not synced.
+    ///
+    /// # Errors
+    ///
+    /// It was launched without a disk of its own.
+    pub async fn cut_power(&mut self) -> anyhow::Result<()> {
+        self.kill().await?;
+        let faults = self.faults.as_ref().context("the router has no faults")?;
+        faults.cut_power(self.folder.path())
     }
 
     /// Kills it, if it has not ended already.
@@ -379,11 +436,13 @@ fn spawn(
     config: &Path,
     folder: &TempDir,
     listen: SocketAddr,
+    faults: Option<&Faults>,
 ) -> anyhow::Result<Child> {
     // A router that was killed left it behind.
     let _ = fs::remove_file(endpoints_of(folder));
     let log = File::options().create(true).append(true).open(folder.path().join("router.log"))?;
-    Command::new(binary)
+    let mut command = Command::new(binary);
+    command
         .arg("run")
         .arg("--config")
         .arg(config)
@@ -394,9 +453,11 @@ fn spawn(
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(log)
-        .kill_on_drop(true)
-        .spawn()
-        .with_context(|| binary.display().to_string())
+        .kill_on_drop(true);
+    if let Some(faults) = faults {
+        faults.apply(&mut command, folder.path());
+    }
+    command.spawn().with_context(|| binary.display().to_string())
 }
 
 /// Waits until it is ready.

@@ -63,6 +63,7 @@ async fn router() -> Router {
     let options = RouterOptions {
         config: Config::Text(CONFIG.to_owned()),
         plugins: vec![("stamp".to_owned(), file)],
+        faults: None,
     };
     let binary = binary.unwrap_or_else(|| built("debug/waypost"));
     Router::launch(&binary, &options).await.expect("the router starts")

@@ -32,6 +32,12 @@ pub(crate) fn router() -> anyhow::Result<PathBuf> {
     Ok(target().join("debug/waypost"))
 }
 
+/// Builds the library that makes faults beneath a router, and gives its path.
+pub(crate) fn faults() -> anyhow::Result<PathBuf> {
+    cargo(&["build", "--locked", "--package", "waypost-faults"])?;
+    Ok(target().join("debug/libwaypost_faults.so"))
+}
+
 fn artefacts(prefix: &str, names: &[&str], folder: &str) -> anyhow::Result<PathBuf> {
     let wasm_target = wasm_target::ensure()?;
     let mut command = Command::new(env!("CARGO"));

@@ -62,5 +62,6 @@ fn main() -> ExitCode {
 fn test() -> anyhow::Result<()> {
     build::plugins()?;
     build::guests()?;
+    build::faults()?;
     command::cargo(&["test", "--workspace", "--locked"])
 }

@@ -109,6 +109,7 @@ pub async fn run(options: &ChaosOptions) -> anyhow::Result<ChaosReport> {
     let launched = RouterOptions {
         config: Config::Text(application::CONFIG.to_owned()),
         plugins: options.plugins.clone(),
+        faults: None,
     };
     let mut router = Router::launch(&options.router, &launched).await?;
     let report = observe(&mut router, options).await;

@@ -9,7 +9,7 @@ use crate::{
 
 /// Each crate and what it may import of ours, in any section of its manifest. `tests` and `xtask`
 /// run the `waypost` binary as a process, which is no import.
-const MAY_IMPORT: [(&str, &[&str]); 15] = [
+const MAY_IMPORT: [(&str, &[&str]); 16] = [
     ("waypost-protocol", &[]),
     ("waypost-protocol-fuzz", &["waypost-protocol"]),
     ("waypost-core", &["waypost-protocol"]),
@@ -33,6 +33,7 @@ const MAY_IMPORT: [(&str, &[&str]); 15] = [
     ("waypost-counts", &["waypost-core", "waypost-protocol", "waypost-storage"]),
     ("waypost-artefacts", &[]),
     ("waypost-sim", &["waypost-core", "waypost-protocol", "waypost-storage"]),
+    ("waypost-faults", &[]),
     ("waypost-tests", &["waypost-client"]),
     ("waypost-toolchain", &[]),
     ("xtask", &["waypost-client", "waypost-tests", "waypost-toolchain"]),

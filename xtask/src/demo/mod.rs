@@ -70,6 +70,7 @@ fn router_options(plugins: &Path) -> RouterOptions {
     RouterOptions {
         config: Config::File(root().join("config/waypost.toml")),
         plugins: build::PLUGINS.into_iter().map(plugin).collect(),
+        faults: None,
     }
 }
 
