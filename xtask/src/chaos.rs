@@ -18,6 +18,12 @@ pub(crate) struct Options {
     /// What decides the load and the moments.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// Cut the power: whatever was not synced is lost.
+    #[arg(long, conflicts_with = "faults")]
+    power_cuts: bool,
+    /// Fail writes and syncs, and kill the router within them.
+    #[arg(long)]
+    faults: bool,
     /// Print one JSON object on one line of standard output.
     #[arg(long)]
     json: bool,
@@ -35,6 +41,10 @@ pub(crate) fn run(options: &Options) -> anyhow::Result<()> {
     for (folder, name) in [(guests, "wavering"), (plugins, "transform-json")] {
         let file = folder.join(format!("{name}.wasm"));
         command.arg("--plugin").arg(format!("{name}={}", file.display()));
+    }
+    if options.power_cuts || options.faults {
+        command.arg("--deaths").arg(if options.faults { "fault" } else { "power-cut" });
+        command.arg("--faults").arg(build::faults()?);
     }
     if options.json {
         command.arg("--json");

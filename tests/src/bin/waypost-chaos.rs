@@ -3,8 +3,9 @@
 
 use std::{path::PathBuf, process::ExitCode};
 
+use anyhow::{Context as _, bail};
 use clap::Parser;
-use waypost_tests::chaos::{self, ChaosOptions, Orders};
+use waypost_tests::chaos::{self, ChaosOptions, Deaths, Orders};
 
 /// Shows that nothing is lost and nothing is there twice, however often the router is killed.
 #[derive(Debug, Parser)]
@@ -23,6 +24,12 @@ struct Run {
     /// What decides the load and the moments.
     #[arg(long)]
     seed: u64,
+    /// How it dies: by `kill`, by `power-cut`, or of a `fault`.
+    #[arg(long, default_value = "kill")]
+    deaths: String,
+    /// The library that cuts the power and makes faults.
+    #[arg(long)]
+    faults: Option<PathBuf>,
     /// The `waypost` command.
     #[arg(long)]
     router: PathBuf,
@@ -69,10 +76,21 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn run(Run { cycles, seed, router, plugins, json }: Run) -> anyhow::Result<bool> {
+async fn run(options: Run) -> anyhow::Result<bool> {
+    let Run { cycles, seed, deaths, faults, router, plugins, json } = options;
+    let library = faults.context("name the library by --faults");
+    let deaths = match deaths.as_str() {
+        "kill" => Deaths::Kill,
+        "power-cut" => Deaths::PowerCut(library?),
+        "fault" => Deaths::Fault(library?),
+        other => bail!("{other} is none of kill, power-cut and fault"),
+    };
     let producer = std::env::current_exe()?;
-    let options = ChaosOptions { cycles, seed, router, producer, plugins };
+    let options = ChaosOptions { cycles, deaths, seed, router, producer, plugins };
     let report = chaos::run(&options).await?;
+    for example in &report.findings.examples {
+        eprintln!("{example}");
+    }
     if json {
         println!("{}", serde_json::to_string(&report)?);
     } else {

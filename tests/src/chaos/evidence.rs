@@ -38,7 +38,7 @@ pub struct Evidence {
 }
 
 /// What is wrong: all zero when nothing is.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Findings {
     /// Acknowledged, and neither in the output nor a dead letter.
     pub missing: u64,
@@ -49,7 +49,13 @@ pub struct Findings {
     /// Never sent, not what the route makes of them, or given up on without reason; places that read differently at
     /// another time.
     pub unexpected: u64,
+    /// The first few of these, for whoever looks for the reason.
+    #[serde(skip)]
+    pub examples: Vec<String>,
 }
+
+/// How many examples are kept.
+const EXAMPLES: usize = 20;
 
 impl Findings {
     /// Whether nothing is wrong.
@@ -64,41 +70,75 @@ impl Evidence {
     #[must_use]
     pub fn check(&self, is_rejected: impl Fn(u64) -> bool) -> Findings {
         let mut findings = Findings::default();
-        let mut found = BTreeMap::<u64, u64>::new();
+        let mut found = BTreeMap::<u64, Vec<Place>>::new();
         for (places, are_letters) in [(&self.output, false), (&self.letters, true)] {
             let mut read = BTreeMap::<(u32, u64), Place>::new();
             for place in places {
                 let first = read.entry((place.partition, place.offset)).or_insert(*place);
-                findings.unexpected += u64::from(first != place);
+                if first != place {
+                    findings.unexpected(format!("{place:?} was {first:?} before"));
+                }
             }
             for place in read.values() {
-                *found.entry(place.number).or_default() += 1;
+                found.entry(place.number).or_default().push(*place);
                 let is_right = self.sent.contains(&place.number)
                     && is_rejected(place.number) == are_letters
                     && place.is_worked != are_letters;
-                findings.unexpected += u64::from(!is_right);
+                if !is_right {
+                    findings.unexpected(format!("{place:?}, a letter: {are_letters}"));
+                }
             }
-            findings.reordered += reordered(read.values());
+            findings.order(read.values());
         }
-        findings.missing = self.acked.iter().filter(|it| !found.contains_key(it)).count() as u64;
-        findings.duplicated = found.values().map(|times| times - 1).sum();
-        let distinct: BTreeSet<_> = self.settled.iter().collect();
-        findings.duplicated += (self.settled.len() - distinct.len()) as u64;
+        for number in self.acked.iter().filter(|number| !found.contains_key(number)) {
+            findings.missing += 1;
+            findings.show(format!("{number} is nowhere"));
+        }
+        for places in found.values() {
+            for again in places.iter().skip(1) {
+                findings.duplicated(format!("{again:?} is there again, first at {:?}", places[0]));
+            }
+        }
+        let mut settled = BTreeSet::new();
+        for place in &self.settled {
+            if !settled.insert(place) {
+                findings.duplicated(format!("partition and offset {place:?} acknowledged again"));
+            }
+        }
         findings
     }
 }
 
-/// How many stand behind a later one of their key; the places come by partition and offset.
-fn reordered<'a>(places: impl Iterator<Item = &'a Place>) -> u64 {
-    let mut last = BTreeMap::<u64, (u32, u64)>::new();
-    let mut count = 0;
-    for place in places {
-        let (partition, number) = last.entry(place.key).or_insert((place.partition, 0));
-        // The same number again is a duplicate.
-        count += u64::from(*partition != place.partition || place.number < *number);
-        *number = place.number.max(*number);
+impl Findings {
+    fn show(&mut self, example: String) {
+        if self.examples.len() < EXAMPLES {
+            self.examples.push(example);
+        }
     }
-    count
+
+    fn unexpected(&mut self, example: String) {
+        self.unexpected += 1;
+        self.show(example);
+    }
+
+    fn duplicated(&mut self, example: String) {
+        self.duplicated += 1;
+        self.show(example);
+    }
+
+    /// Finds those that stand behind a later one of their key; the places come by partition and offset.
+    fn order<'a>(&mut self, places: impl Iterator<Item = &'a Place>) {
+        let mut last = BTreeMap::<u64, (u32, u64)>::new();
+        for place in places {
+            let (partition, number) = last.entry(place.key).or_insert((place.partition, 0));
+            // The same number again is a duplicate.
+            if *partition != place.partition || place.number < *number {
+                self.reordered += 1;
+                self.show(format!("{place:?} stands behind {number} of partition {partition}"));
+            }
+            *number = place.number.max(*number);
+        }
+    }
 }
 
 #[cfg(test)]

@@ -6,6 +6,7 @@
 //! at the end is only what clients saw: [`Evidence`], which knows nothing of the router.
 
 mod application;
+mod deaths;
 mod evidence;
 mod journal;
 mod producer;
@@ -19,27 +20,27 @@ use std::{
 };
 
 use anyhow::{Context as _, ensure};
-use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use serde::Serialize;
 use serde_json::Value;
 
 pub use self::{
+    deaths::Deaths,
     evidence::{Evidence, Findings, Place},
     producer::{Orders, produce},
 };
-use self::{producing::Producing, workers::Workers};
-use crate::{Config, Router, RouterOptions};
+use self::{deaths::Moments, producing::Producing, workers::Workers};
+use crate::{Config, Faults, Router, RouterOptions};
 
 /// Far more than any step of this takes; a run that meets it has failed.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// How often the router is asked whether it is through.
-const POLL: Duration = Duration::from_millis(50);
 
 /// What to run.
 #[derive(Debug, Clone)]
 pub struct ChaosOptions {
-    /// How often the router is killed.
+    /// How often the router dies.
     pub cycles: u32,
+    /// How it does.
+    pub deaths: Deaths,
     /// What decides the load and the moments.
     pub seed: u64,
     /// The `waypost` command.
@@ -53,8 +54,10 @@ pub struct ChaosOptions {
 /// What came of it; the line that is printed.
 #[derive(Debug, Clone, Serialize)]
 pub struct ChaosReport {
-    /// How often the router was killed.
+    /// How often the router died.
     pub cycles: u32,
+    /// How it did.
+    pub deaths: &'static str,
     /// Messages that the producer was told are stored.
     pub acked: u64,
     /// What the checker found.
@@ -72,11 +75,11 @@ pub struct ChaosReport {
 
 impl fmt::Display for ChaosReport {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Findings { missing, duplicated, reordered, unexpected } = self.findings;
+        let Findings { missing, duplicated, reordered, unexpected, .. } = &self.findings;
         writeln!(
             formatter,
-            "the router was killed {} times, and took clients again within {} ms in 99 of 100",
-            self.cycles, self.recovery_p99_ms
+            "the router died {} times ({}), and took clients again within {} ms in 99 of 100",
+            self.cycles, self.deaths, self.recovery_p99_ms
         )?;
         writeln!(
             formatter,
@@ -109,7 +112,13 @@ pub async fn run(options: &ChaosOptions) -> anyhow::Result<ChaosReport> {
     let launched = RouterOptions {
         config: Config::Text(application::CONFIG.to_owned()),
         plugins: options.plugins.clone(),
-        faults: None,
+        faults: options.deaths.library().map(|library| {
+            let faults = Faults::new(library.clone());
+            match options.deaths {
+                Deaths::PowerCut(_) => faults.with_disk(),
+                Deaths::Kill | Deaths::Fault(_) => faults,
+            }
+        }),
     };
     let mut router = Router::launch(&options.router, &launched).await?;
     let report = observe(&mut router, options).await;
@@ -125,26 +134,33 @@ pub async fn run(options: &ChaosOptions) -> anyhow::Result<ChaosReport> {
 }
 
 async fn observe(router: &mut Router, options: &ChaosOptions) -> anyhow::Result<ChaosReport> {
-    let mut moments = Moments(StdRng::seed_from_u64(options.seed));
+    let mut moments = Moments::new(options.seed);
     let mut producing = Producing::start(&options.producer, router, options.seed).await?;
-    let workers = Workers::start(router, options.seed);
+    let mut workers = Workers::start(router, options.seed);
     let mut recoveries = Vec::new();
     for cycle in 1..=options.cycles {
-        let cycled = kill(router, &mut producing, &mut moments, &mut recoveries);
-        let cycled = tokio::time::timeout(PATIENCE, cycled).await;
-        cycled.context("it took too long").flatten().with_context(|| format!("cycle {cycle}"))?;
+        let died = options.deaths.die(router, &mut producing, &mut moments, cycle);
+        let died = tokio::time::timeout(PATIENCE, died).await;
+        died.context("it took too long").flatten().with_context(|| format!("cycle {cycle}"))?;
+        let begun = Instant::now();
+        router.restart().await.with_context(|| format!("after cycle {cycle}"))?;
+        recoveries.push(u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX));
     }
     let (acked, sent, lives) = producing.finish().await?;
-    until_through(router).await?;
+    // No gauge tells that nothing is on its way any more: what is missing is what does not come.
+    workers.see_messages(acked.len()).await?;
+    // What is there twice is there as well.
     let output = held(router, application::OUTPUT_STREAM).await?;
     let given_up = held(router, application::LETTER_STREAM).await?;
-    let (work, members_died) = workers.finish(output, given_up).await?;
+    workers.see_places(output, given_up).await?;
+    let (work, members_died) = workers.finish().await;
     let evidence = Evidence { acked, sent, ..work };
     let acked = evidence.acked.len() as u64;
     let findings = evidence.check(application::is_rejected);
     recoveries.sort_unstable();
     Ok(ChaosReport {
         cycles: options.cycles,
+        deaths: options.deaths.name(),
         acked,
         findings,
         recovery_p99_ms: percentile(&recoveries, 99),
@@ -152,66 +168,6 @@ async fn observe(router: &mut Router, options: &ChaosOptions) -> anyhow::Result<
         producer_lives: lives,
         members_died,
     })
-}
-
-/// One cycle: the router is killed at some moment, and starts again; sometimes it is killed again before it is
-/// ready, and sometimes the producer with it.
-async fn kill(
-    router: &mut Router,
-    producing: &mut Producing,
-    moments: &mut Moments,
-    recoveries: &mut Vec<u64>,
-) -> anyhow::Result<()> {
-    producing.more(moments.up_to(40)).await?;
-    tokio::time::sleep(Duration::from_micros(moments.up_to(30_000))).await;
-    let producer_dies = moments.one_in(4);
-    let producer_first = moments.one_in(2);
-    if producer_dies && producer_first {
-        producing.kill().await?;
-    }
-    router.kill().await?;
-    if producer_dies && !producer_first {
-        producing.kill().await?;
-    }
-    if moments.one_in(6) {
-        router.restart_for(Duration::from_micros(moments.up_to(300_000))).await?;
-    }
-    if producer_dies {
-        // It waits for the router by itself.
-        producing.revive(router)?;
-    }
-    let begun = Instant::now();
-    router.restart().await?;
-    recoveries.push(u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX));
-    Ok(())
-}
-
-/// When to do what, as the seed decides.
-struct Moments(StdRng);
-
-impl Moments {
-    fn up_to(&mut self, most: u64) -> u64 {
-        self.0.random_range(1..=most)
-    }
-
-    fn one_in(&mut self, many: u32) -> bool {
-        self.0.random_ratio(1, many)
-    }
-}
-
-/// Waits until the route is not behind any more.
-async fn until_through(router: &Router) -> anyhow::Result<()> {
-    let through = async {
-        loop {
-            let lag = router.metric("waypost_route_lag_messages").await?;
-            let parked = router.metric("waypost_route_partition_parked_messages").await?;
-            if lag + parked < 0.5 {
-                return anyhow::Ok(());
-            }
-            tokio::time::sleep(POLL).await;
-        }
-    };
-    tokio::time::timeout(PATIENCE, through).await.context("the route does not catch up")?
 }
 
 /// How many messages a stream holds, which is how many whoever reads all of it must see.

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context as _, ensure};
+use anyhow::Context as _;
 use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
 use tokio::{sync::Notify, task::JoinSet};
 use waypost_client::{
@@ -43,6 +43,8 @@ struct Log {
     evidence: Evidence,
     output: BTreeSet<(u32, u64)>,
     letters: BTreeSet<(u32, u64)>,
+    /// The messages of both.
+    numbers: BTreeSet<u64>,
     died: u64,
 }
 
@@ -59,28 +61,35 @@ impl Workers {
         Self { seen, tasks }
     }
 
-    /// Waits until so many places of the output and so many dead letters were seen. Gives what was, and how
-    /// many members died.
-    pub(super) async fn finish(
-        mut self,
-        output: u64,
-        letters: u64,
-    ) -> anyhow::Result<(Evidence, u64)> {
-        let (mut last, is_enough) = ((0, 0), |(o, l)| o >= output && l >= letters);
-        while !is_enough(last) {
+    /// Waits until so many messages were seen, wherever they are; or until nothing new comes.
+    pub(super) async fn see_messages(&mut self, count: usize) -> anyhow::Result<()> {
+        self.see(|log| log.numbers.len() >= count).await
+    }
+
+    /// Waits until so many places of the output and so many dead letters were seen; or until nothing new comes.
+    pub(super) async fn see_places(&mut self, output: u64, letters: u64) -> anyhow::Result<()> {
+        self.see(|log| log.output.len() as u64 >= output && log.letters.len() as u64 >= letters)
+            .await
+    }
+
+    async fn see(&mut self, is_enough: impl Fn(&Log) -> bool) -> anyhow::Result<()> {
+        while !is_enough(&self.seen.log()) {
+            let before = self.seen.places();
             tokio::select! {
                 () = self.seen.more.notified() => {}
                 ended = self.tasks.join_next() => ended.context("there are members")???,
-                () = tokio::time::sleep(PATIENCE) => {
-                    let now = self.seen.counts();
-                    ensure!(now != last, "{now:?} of {output} and {letters} came");
-                }
+                // The checker says what is missing.
+                () = tokio::time::sleep(PATIENCE) => if self.seen.places() == before { break },
             }
-            last = self.seen.counts();
         }
+        Ok(())
+    }
+
+    /// Ends the group. Gives what was seen, and how many members died.
+    pub(super) async fn finish(mut self) -> (Evidence, u64) {
         self.tasks.shutdown().await;
         let log = self.seen.log();
-        Ok((log.evidence.clone(), log.died))
+        (log.evidence.clone(), log.died)
     }
 }
 
@@ -89,9 +98,9 @@ impl Seen {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn counts(&self) -> (u64, u64) {
+    fn places(&self) -> usize {
         let log = self.log();
-        (log.output.len() as u64, log.letters.len() as u64)
+        log.output.len() + log.letters.len()
     }
 }
 
@@ -119,6 +128,7 @@ async fn work(
                 let mut log = seen.log();
                 log.evidence.output.push(place);
                 log.output.insert(at);
+                log.numbers.insert(place.number);
             }
             seen.more.notify_one();
             match random.random_range(0..100) {
@@ -159,6 +169,7 @@ async fn collect(address: SocketAddr, ca: PathBuf, seen: Arc<Seen>) -> anyhow::R
             let mut log = seen.log();
             log.evidence.letters.push(place);
             log.letters.insert((place.partition, place.offset));
+            log.numbers.insert(place.number);
         }
         seen.more.notify_one();
     }
