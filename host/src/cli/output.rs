@@ -63,7 +63,29 @@ pub(super) fn counted(number: u64, of: &str) -> String {
     format!("{number} {of}{plural}")
 }
 
+/// A time in the unit that people would say it in.
+pub(super) fn span(nanoseconds: f64) -> String {
+    let units = [("s", 1e9), ("ms", 1e6), ("µs", 1e3)];
+    // What would be shown as a thousand is one of the next.
+    let (unit, factor) = units
+        .into_iter()
+        .find(|(_, factor)| nanoseconds >= factor * 0.99995)
+        .unwrap_or(("ns", 1.0));
+    format!("{:.1} {unit}", nanoseconds / factor)
+}
+
 /// The beginning of a digest, which is enough to tell it from others.
 pub(super) fn short(digest: &str) -> &str {
     digest.get(..SHORT_DIGEST).unwrap_or(digest)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_span_is_told_in_a_unit_that_fits() {
+        let told = [0.0, 999.9, 999.96, 2500.0, 39_609_200.0, 999_960_000.0, 7.26e9].map(span);
+        assert_eq!(told, ["0.0 ns", "999.9 ns", "1.0 µs", "2.5 µs", "39.6 ms", "1.0 s", "7.3 s"]);
+    }
 }

@@ -244,8 +244,8 @@ fn what_is_not_ours_in_the_environment_is_not_kept() {
 
 #[test]
 fn the_commands_own_variables_are_not_taken_for_keys() {
-    // What `env` of the command's options names.
-    let names = ["CONFIG", "STATE", "ADDRESS", "CA", "ADMIN", "ADMIN_TOKEN_FILE"];
+    // What `env` of the command's options names, and what the command of a reply is told.
+    let names = ["CONFIG", "STATE", "ADDRESS", "CA", "ADMIN", "ADMIN_TOKEN_FILE", "TOPIC"];
     let environment = names.map(|name| (format!("WAYPOST_{name}"), "x".to_owned()));
     load(&Sources::new(None, environment, Vec::new()), plugins).expect("they set no keys");
 }

@@ -10,7 +10,7 @@ use crate::{
     cli::{
         Failure,
         admin::{AdminOptions, LOOK_AT_PLUGINS},
-        output::{Format, OutcomeOptions, short, write_line},
+        output::{Format, OutcomeOptions, short, span, write_line},
         print::write_shown,
         progress::Progress,
     },
@@ -247,7 +247,7 @@ fn per_message(stage: &StageStatus) -> String {
     if stage.messages == 0 {
         return "-".to_owned();
     }
-    format!("{:.1} µs", stage.seconds * 1e6 / stage.messages as f64)
+    span(stage.seconds * 1e9 / stage.messages as f64)
 }
 
 fn age(milliseconds: u64) -> String {

@@ -6,7 +6,10 @@ use waypost_core::Verdict;
 
 use super::{output::Outcome, trial::Spent};
 use crate::{
-    cli::{Failure, output::counted},
+    cli::{
+        Failure,
+        output::{counted, span},
+    },
     wasm::Version,
 };
 
@@ -96,7 +99,7 @@ impl Tally {
             text.push_str(&format!(", {} of which failed", spent.failed_calls));
         }
         if let Some(mean) = self.mean(spent) {
-            text.push_str(&format!(", {:.1} µs a message", mean as f64 / 1000.0));
+            text.push_str(&format!(", {} a message", span(mean as f64)));
         }
         let kibibytes = spent.peak_memory.div_ceil(1024);
         text.push_str(&format!(", at most {kibibytes} KiB of guest memory\n"));
