@@ -19,7 +19,7 @@ use std::{
 
 use rustix::{
     fd::OwnedFd,
-    fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, SeekFrom, StatxFlags},
+    fs::{AtFlags, CWD, Dir, FallocateFlags, FileType, Mode, OFlags, SeekFrom, StatxFlags},
     io::Errno,
 };
 
@@ -87,15 +87,16 @@ pub(crate) fn sync_file(fd: BorrowedFd<'_>) -> Result<(), Errno> {
         rustix::fs::openat(CWD, link(fd), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty())?;
     let copy = make(&disk.join("data").join(identity))?;
     let length = u64::try_from(rustix::fs::fstat(&source)?.st_size).unwrap_or(0);
-    let ranges = match ranges {
-        Some(ranges) => ranges,
-        None => {
-            // An earlier process may have written to it.
-            rustix::fs::ftruncate(&copy, 0)?;
-            written_ranges(&source)?
-        }
+    // An earlier process may have written to it.
+    let (ranges, is_first) = match ranges {
+        Some(ranges) => (ranges, false),
+        None => (written_ranges(&source)?, true),
     };
     rustix::fs::ftruncate(&copy, length)?;
+    if is_first {
+        // The process may be killed here as well: what was synced before must stand throughout.
+        punch_holes(&copy, &ranges, length)?;
+    }
     let mut buffer = Vec::new();
     for Range { start, end } in ranges {
         let (mut at, end) = (start, end.min(length));
@@ -127,6 +128,17 @@ fn written_ranges(file: &OwnedFd) -> Result<Vec<Range<u64>>, Errno> {
         at = rustix::fs::seek(file, SeekFrom::Hole(start))?;
         ranges.push(start..at);
     }
+}
+
+/// Nothing stands between these ranges.
+fn punch_holes(file: &OwnedFd, ranges: &[Range<u64>], length: u64) -> Result<(), Errno> {
+    let starts = ranges.iter().map(|range| range.start).chain([length]);
+    let ends = [0].into_iter().chain(ranges.iter().map(|range| range.end));
+    for (from, to) in ends.zip(starts).filter(|(from, to)| from < to) {
+        let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+        rustix::fs::fallocate(file, flags, from, to - from)?;
+    }
+    Ok(())
 }
 
 /// The names in the folder are on disk.
