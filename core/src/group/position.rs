@@ -1,5 +1,7 @@
 //! What of a ledger outlives the router.
 
+use std::borrow::Cow;
+
 use waypost_protocol::Offset;
 
 use super::Ranges;
@@ -35,6 +37,18 @@ impl GroupPosition {
     #[must_use]
     pub fn at(floor: Offset) -> Self {
         Self { floor, ..Self::default() }
+    }
+
+    /// The position in a partition that begins at an offset, as retention took what stood before it.
+    #[must_use]
+    pub fn trimmed(&self, first: Offset) -> Cow<'_, Self> {
+        if first <= self.floor {
+            return Cow::Borrowed(self);
+        }
+        let mut trimmed = self.clone();
+        trimmed.floor = trimmed.done.advance(first);
+        trimmed.failed.retain(|failed| failed.offset >= first);
+        Cow::Owned(trimmed)
     }
 
     /// How many messages before `next` are not done.

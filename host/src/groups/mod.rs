@@ -88,6 +88,8 @@ struct Stood {
     /// What a group over memory topics is not done with, and the age of the oldest of it.
     lag: u64,
     oldest_ms: Option<u64>,
+    /// Partitions of which it was said that retention overtook the group, which has not caught up since.
+    behind: Vec<Partition>,
 }
 
 impl Entry {

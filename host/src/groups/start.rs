@@ -84,9 +84,13 @@ async fn begin(beginning: &Beginning) -> Result<Task, Refused> {
     }
     let positions = positions(groups, beginning, &partitions).await?;
     let (mut ledgers, mut parts) = (Vec::new(), Vec::new());
+    let behind = groups.0.table().get(name).map(|entry| entry.stood.behind.clone());
     for (partition, (revision, position)) in partitions.into_iter().zip(positions) {
         ledgers.push(GroupLedger::new(policy, false, position, clock.now_ms()));
-        parts.push(Part::new(Source::Stream { partition, revision }));
+        let is_behind = behind.iter().flatten().any(|behind| *behind == partition);
+        let mut part = Part::new(Source::Stream { partition, revision });
+        part.is_behind = is_behind;
+        parts.push(part);
     }
     Ok(Task::new(beginning, rules, clock, ledgers, parts))
 }

@@ -5,15 +5,18 @@ use std::{collections::BTreeMap, time::Duration};
 use serde::{Deserialize, Serialize};
 use tokio::time::MissedTickBehavior;
 use utoipa::ToSchema;
-use waypost_core::{GroupName, Partition, Stand};
+use waypost_core::{GroupName, GroupPosition, Partition, Stand};
 use waypost_protocol::Offset;
-use waypost_storage::ReadLimit;
+use waypost_storage::{Bounds, ReadLimit};
 
 use super::{Entry, Groups, Inner, Stood};
 use crate::time::now_ms;
 
 /// How often lag and age are told.
 const REFRESH: Duration = Duration::from_secs(2);
+/// Groups that nobody is in and that are made to take note of what retention took, in each round: with thousands of them
+/// that are left behind, the others have their turn in the next rounds.
+const WAKES: usize = 64;
 /// The batch that holds the oldest message.
 const ONE: ReadLimit = ReadLimit { max_batches: 1, max_bytes: 1 };
 
@@ -62,7 +65,7 @@ pub struct GroupPartitionStatus {
     pub stream: String,
     /// The partition's number there.
     pub partition: u32,
-    /// Everything before this offset is done.
+    /// Everything before this offset is done, or was trimmed.
     pub offset: u64,
     /// The offset of the next message to be stored.
     pub next_offset: u64,
@@ -106,20 +109,29 @@ impl Groups {
         self.0.tasks().spawn(async move {
             let mut ticks = tokio::time::interval(REFRESH);
             ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+            let mut woken = None;
             loop {
                 tokio::select! {
                     _ = ticks.tick() => {}
                     _ = stopping.wait_for(|is_stopping| *is_stopping) => return,
                 }
                 let Some(inner) = groups.upgrade() else { return };
-                Groups(inner).refresh().await;
+                Groups(inner).refresh(&mut woken).await;
             }
         });
     }
 
-    async fn refresh(&self) {
-        let names: Vec<GroupName> = self.0.table().keys().cloned().collect();
+    /// One round, which wakes those behind the group that was woken last.
+    async fn refresh(&self, woken: &mut Option<GroupName>) {
+        let mut names: Vec<GroupName> = self.0.table().keys().cloned().collect();
+        let before = names.partition_point(|name| Some(name) <= woken.as_ref());
+        names.rotate_left(before);
+        let mut wakes = 0;
         for name in names {
+            if wakes < WAKES && self.wake(&name) {
+                wakes += 1;
+                *woken = Some(name.clone());
+            }
             self.find_oldest(&name).await;
             let Some(status) = self.status_of(&name).filter(|status| status.is_durable) else {
                 continue;
@@ -132,16 +144,32 @@ impl Groups {
         }
     }
 
+    /// Starts the task of a group that has none and that retention overtook, so that it counts what is lost and goes on
+    /// behind it. Says whether it did.
+    fn wake(&self, group: &GroupName) -> bool {
+        let overtaken = {
+            let table = self.0.table();
+            table.get(group).filter(|entry| entry.task.is_none()).and_then(|entry| {
+                let is_behind = |(partition, position): &(Partition, GroupPosition)| {
+                    self.0.bounds(partition).first > position.floor
+                };
+                entry.kept.iter().any(is_behind).then(|| entry.pattern.clone())
+            })
+        };
+        // While the router stops, no task begins.
+        overtaken.is_some_and(|pattern| self.mailbox(group, &pattern, None).is_ok())
+    }
+
     /// Looks up when the first message of each partition that is not done was taken in, where that is not known.
     async fn find_oldest(&self, group: &GroupName) {
         let unknown: Vec<(Partition, Offset)> = {
             let table = self.0.table();
             let Some(entry) = table.get(group) else { return };
             let kept = entry.kept.iter().filter_map(|(partition, position)| {
-                let floor = position.floor;
+                let Bounds { first, next, .. } = self.0.bounds(partition);
+                let floor = position.trimmed(first).floor;
                 let known = entry.oldest.get(partition).is_some_and(|(at, _)| *at == floor);
-                let lags = self.0.next(partition) > floor;
-                (lags && !known).then(|| (partition.clone(), floor))
+                (next > floor && !known).then(|| (partition.clone(), floor))
             });
             kept.collect()
         };
@@ -158,18 +186,19 @@ impl Groups {
 }
 
 impl Inner {
-    /// The end of a partition.
-    fn next(&self, partition: &Partition) -> Offset {
-        self.streams.storage().bounds(partition).map_or(Offset(0), |bounds| bounds.next)
+    /// What a partition holds; nothing, where it is not declared.
+    fn bounds(&self, partition: &Partition) -> Bounds {
+        self.streams.storage().bounds(partition).unwrap_or_default()
     }
 
     fn status_of(&self, name: &GroupName, entry: &Entry) -> GroupStatus {
-        let Stood { members, lag, oldest_ms } = entry.stood.clone();
+        let Stood { members, lag, oldest_ms, .. } = entry.stood.clone();
         let partitions: Vec<GroupPartitionStatus> = entry
             .kept
             .iter()
             .map(|(partition, position)| {
-                let next = self.next(partition);
+                let Bounds { first, next, .. } = self.bounds(partition);
+                let position = position.trimmed(first);
                 GroupPartitionStatus {
                     stream: partition.stream.as_str().to_owned(),
                     partition: partition.index.0,

@@ -349,6 +349,35 @@ async fn retention_that_overtakes_a_group_is_told_and_it_goes_on() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn retention_that_overtakes_a_group_that_nobody_is_in_is_told_and_kept_as_well() {
+    let mut bench = Bench::new(rules()).await;
+    bench.store(0, &["a", "b"]).await;
+    let mut ann = bench.join("mailers", 1).await;
+    let first = given(&mut ann).await;
+    ack(&ann, &first).await;
+    ann.leave();
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    bench.store(0, &["c"]).await;
+    let partition = Partition::new(StreamName::parse("jobs").expect("a name"), 0);
+    let retention = Retention { max_messages: Some(1), ..Retention::default() };
+    bench.storage.trim(partition, retention, 0).await.expect("it is trimmed");
+    let name = GroupName::parse("mailers").expect("a name");
+    let status = bench.groups.status_of(&name).expect("it is kept");
+    assert_eq!((status.lag, status.partitions[0].offset), (1, 2), "what is gone is no lag");
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    let lost = bench.groups.0.metrics.lost.clone();
+    assert_eq!(lost.with_label_values(&["mailers"]).get(), 1, "b");
+    let status = bench.groups.status_of(&name).expect("it is kept");
+    assert!(status.lag == 1 && status.oldest_ms.is_some(), "{status:?}");
+    bench.restart().await;
+    tokio::time::sleep(Duration::from_secs(30)).await;
+    let lost = &bench.groups.0.metrics.lost;
+    assert_eq!(lost.with_label_values(&["mailers"]).get(), 0, "it was counted before");
+    let mut bob = bench.join("mailers", 0).await;
+    assert_eq!(texts(&given(&mut bob).await), ["c"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn when_the_router_stops_members_settle_what_they_hold_and_go() {
     let bench = Bench::new(rules()).await;
     bench.store(0, &["a"]).await;

@@ -47,7 +47,7 @@ pub(in crate::groups) struct Part {
     /// The changes of its ledger that are kept.
     pub(super) kept: u64,
     /// Whether it was said that retention took messages before the group was done with them.
-    pub(super) is_behind: bool,
+    pub(in crate::groups) is_behind: bool,
 }
 
 /// What a read came to.

@@ -31,6 +31,9 @@ impl Task {
             match &part.source {
                 Source::Stream { partition, .. } => {
                     kept.push((partition.clone(), ledger.position(&[])));
+                    if part.is_behind {
+                        stood.behind.push(partition.clone());
+                    }
                 }
                 Source::Memory(_) => {
                     stood.lag = ledger.lag(part.next);
