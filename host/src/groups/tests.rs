@@ -1,5 +1,6 @@
 //! Groups over the engine in memory, and over memory topics.
 
+mod leases;
 mod memory;
 
 use std::{num::NonZeroU32, time::Duration};
