@@ -2,6 +2,13 @@
 
 use prometheus::{IntCounterVec, IntGaugeVec, Opts, Registry};
 use waypost_core::GroupName;
+use waypost_protocol::ErrorCode;
+
+/// What becomes of messages that members hold, as a label says it.
+const SETTLED: [&str; 6] = ["acknowledged", "returned", "rejected", "expired", "released", "lost"];
+/// Why what members say does not hold.
+const REFUSED: [ErrorCode; 3] =
+    [ErrorCode::StaleLease, ErrorCode::NeverDelivered, ErrorCode::NoDeadLetters];
 
 /// The series of groups.
 #[derive(Debug, Clone)]
@@ -96,7 +103,22 @@ impl GroupMetrics {
         self.settled.with_label_values(&[group.as_str(), how]).inc_by(messages);
     }
 
-    /// Takes away what is told of a group that is no more.
+    /// Takes away what was counted of a group that is no more, when there was time to collect it.
+    pub(super) fn forget_counts(&self, group: &GroupName) {
+        let group = group.as_str();
+        for counters in [&self.delivered, &self.redelivered, &self.dead_letters, &self.lost] {
+            // One that was never counted has none.
+            let _ = counters.remove_label_values(&[group]);
+        }
+        for how in SETTLED {
+            let _ = self.settled.remove_label_values(&[group, how]);
+        }
+        for code in REFUSED {
+            let _ = self.refused.remove_label_values(&[group, code.name()]);
+        }
+    }
+
+    /// Takes away how a group stands that is no more.
     pub(super) fn forget(&self, group: &GroupName) {
         for gauges in [&self.lag, &self.oldest_seconds, &self.in_flight, &self.members] {
             // One that was never told of has none.

@@ -17,7 +17,7 @@ mod task;
 mod tests;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, VecDeque},
     fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -33,6 +33,7 @@ pub use status::{GroupPartitionStatus, GroupStatus, MemberStatus};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinSet,
+    time::Instant,
 };
 use waypost_core::{GroupName, GroupPosition, LeaseId, MemberId, Partition};
 use waypost_protocol::{ErrorCode, Offset, Pattern, frame::ReadFrom};
@@ -61,6 +62,8 @@ struct Inner {
     metrics: GroupMetrics,
     table: Mutex<BTreeMap<GroupName, Entry>>,
     tasks: Mutex<JoinSet<()>>,
+    /// Groups that are no more and whose counts are still told, and since when; the first ended first.
+    gone: Mutex<VecDeque<(Instant, GroupName)>>,
     next_member: AtomicU64,
     next_lease: AtomicU64,
     stopping: watch::Sender<bool>,
@@ -146,6 +149,7 @@ impl Groups {
             metrics,
             table: Mutex::new(table),
             tasks: Mutex::default(),
+            gone: Mutex::default(),
             next_member: AtomicU64::new(1),
             // What an earlier start of the router gave out is nobody's lease now.
             next_lease: AtomicU64::new(now_ms() << 20),
@@ -263,6 +267,9 @@ impl Groups {
             entry.task = None;
         } else {
             table.remove(group);
+            drop(table);
+            self.0.metrics.forget(group);
+            self.0.gone().push_back((Instant::now(), group.clone()));
         }
     }
 }
@@ -271,6 +278,10 @@ impl Inner {
     fn table(&self) -> MutexGuard<'_, BTreeMap<GroupName, Entry>> {
         // No code under the lock panics, so a poisoned table is a whole one.
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn gone(&self) -> MutexGuard<'_, VecDeque<(Instant, GroupName)>> {
+        self.gone.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn tasks(&self) -> MutexGuard<'_, JoinSet<()>> {

@@ -14,6 +14,8 @@ use crate::time::now_ms;
 
 /// How often lag and age are told.
 const REFRESH: Duration = Duration::from_secs(2);
+/// How long the counts of a group that is no more are told: whoever collects them has had the last of them.
+const KEEP_COUNTS: Duration = Duration::from_secs(300);
 /// Groups that nobody is in and that are made to take note of what retention took, in each round: with thousands of them
 /// that are left behind, the others have their turn in the next rounds.
 const WAKES: usize = 64;
@@ -121,11 +123,28 @@ impl Groups {
         });
     }
 
+    /// Tells no more of groups that ended a while ago, and of the first of more than there may be groups.
+    fn forget_counts(&self) {
+        let most = self.0.settings.load().max_groups;
+        let mut gone = self.0.gone();
+        while let Some((since, _)) = gone.front()
+            && (gone.len() > most || since.elapsed() >= KEEP_COUNTS)
+            && let Some((_, group)) = gone.pop_front()
+        {
+            let is_back = self.0.table().contains_key(&group);
+            // One that ended again since is told of until that is long ago.
+            if !is_back && gone.iter().all(|(_, later)| *later != group) {
+                self.0.metrics.forget_counts(&group);
+            }
+        }
+    }
+
     /// One round, which wakes those behind the group that was woken last.
     async fn refresh(&self, woken: &mut Option<GroupName>) {
         let mut names: Vec<GroupName> = self.0.table().keys().cloned().collect();
         let before = names.partition_point(|name| Some(name) <= woken.as_ref());
         names.rotate_left(before);
+        self.forget_counts();
         let mut wakes = 0;
         for name in names {
             if wakes < WAKES && self.wake(&name) {

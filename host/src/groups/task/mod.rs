@@ -434,7 +434,6 @@ impl Task {
                 let lost = u64::try_from(left).unwrap_or(u64::MAX);
                 self.groups.0.metrics.count(&self.groups.0.metrics.lost, group, lost);
             }
-            self.groups.0.metrics.forget(&self.name);
         }
         self.groups.rest(&self.name, is_kept);
     }

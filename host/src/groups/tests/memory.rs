@@ -88,3 +88,36 @@ async fn letters_that_nobody_takes_any_more_hold_up_no_stop() {
     let closing = tokio::time::timeout(Duration::from_secs(30), bench.groups.clone().close());
     closing.await.expect("it tries no more");
 }
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_told_of_a_group_that_ended_a_while_ago() {
+    let bench = Bench::new(GroupRules { dead_letter: None, ..rules() }).await;
+    let mut ann = bench.joined(join("workers", "work.>", 0)).await.expect("it is let in");
+    publish(&bench, "work.a", &["1", "2"]).await;
+    let first = given(&mut ann).await;
+    say(&ann, &first, &[0], Verb::Nack(Nack { delay_ms: None })).await;
+    say(&ann, &first, &[1], Verb::Reject(Reject { reason: String::new() })).await;
+    given(&mut ann).await;
+    ann.leave();
+    let metrics = &bench.groups.0.metrics;
+    let series = || {
+        let collect = |collector: &dyn prometheus::core::Collector| collector.collect();
+        let all: [&dyn prometheus::core::Collector; 10] = [
+            &metrics.delivered,
+            &metrics.redelivered,
+            &metrics.settled,
+            &metrics.refused,
+            &metrics.dead_letters,
+            &metrics.lost,
+            &metrics.lag,
+            &metrics.oldest_seconds,
+            &metrics.in_flight,
+            &metrics.members,
+        ];
+        let families = all.into_iter().flat_map(collect);
+        families.map(|family| family.get_metric().len()).sum::<usize>()
+    };
+    assert!(series() > 0);
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!(series(), 0);
+}
