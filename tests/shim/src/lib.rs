@@ -5,8 +5,8 @@
 //! the process that it is loaded into:
 //!
 //! - `WAYPOST_FAULT_FOLDER`: the folder, by its absolute path.
-//! - `WAYPOST_FAULT`: what fails, as [`plan`] has it: `eio:sync:3` fails the third sync.
-//! - `WAYPOST_FAULT_DISK`: a folder that is kept as the disk would be after a loss of power, as [`disk`] has it.
+//! - `WAYPOST_FAULT`: what fails, as `plan` has it: `eio:sync:3` fails the third sync.
+//! - `WAYPOST_FAULT_DISK`: a folder that is kept as the disk would be after a loss of power, as `disk` has it.
 //! - `WAYPOST_FAULT_CLOCK`: a file with a number of seconds that the clock of the system is off by; it may change.
 //!
 //! This is the one crate that is unsafe by what it is: it exports functions of the C library, which take raw pointers
