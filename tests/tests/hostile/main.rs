@@ -41,7 +41,8 @@ static ALONE: tokio::sync::Mutex<()> = tokio::sync::Mutex::const_new(());
 /// What harm a mode of the guest does, the code of its dead letters, and what their error says.
 const FATAL: [(&str, &str, &str); 5] = [
     ("panic", "PLUGIN_TRAP", "I do not like \"bad 3\""),
-    ("loop", "PLUGIN_TIMEOUT", "its deadline is 100 ms"),
+    // On a busy machine the clock on the wall may be the first to run out.
+    ("loop", "PLUGIN_TIMEOUT", "its deadline"),
     ("memory", "PLUGIN_MEMORY", "its limit is 16777216"),
     ("recursion", "PLUGIN_TRAP", "call stack exhausted"),
     ("output", "PLUGIN_OUTPUT", "output_bytes"),
